@@ -1,0 +1,278 @@
+// Coming back after a restart.
+#include <algorithm>
+#include <limits>
+
+#include "core/lock_table.hpp"
+
+namespace dislock::core {
+
+bool lock_table::load(std::string_view key, std::string_view value) {
+  if (!loaded_) loaded_ = std::make_unique<loaded_records>();
+  if (key.empty()) return false;
+  auto& in = *loaded_;
+  const auto take = [](auto& list, auto record) {
+    if (!record) return false;
+    list.push_back(std::move(*record));
+    return true;
+  };
+  switch (record_kind{key[0]}) {
+    case record_kind::table:
+      in.table = parse_table_record(value);
+      return in.table.has_value();
+    case record_kind::session: return take(in.sessions, parse_session_record(value));
+    case record_kind::lease: return take(in.leases, parse_lease_record(value));
+    case record_kind::waiter: return take(in.waiters, parse_waiter_record(value));
+    case record_kind::memo: return take(in.memos, parse_memo_record(value));
+    case record_kind::lock_delay: {
+      const auto until = parse_lock_delay_record(value);
+      if (until && key.size() > 1) in.delays.emplace_back(key.substr(1), *until);
+      return until.has_value() && key.size() > 1;
+    }
+  }
+  return false;
+}
+
+instant lock_table::latest_known() const noexcept {
+  if (!loaded_ || !loaded_->table) return instant::min();
+  // A fencing token is a time too, and no later one may be smaller.
+  return std::max(loaded_->table->written, from_microseconds(static_cast<std::int64_t>(loaded_->table->last_token)));
+}
+
+bool lock_table::start(instant now) {
+  const auto in = std::exchange(loaded_, nullptr);
+  if (!in) return true;
+  if (!in->table)
+    return in->leases.empty() && in->waiters.empty() && in->sessions.empty() && in->memos.empty() && in->delays.empty();
+  last_token_ = in->table->last_token;
+  last_number_ = in->table->last_number;
+  const auto away = std::max(now - in->table->written, duration::zero());
+
+  // An end moves by the time away; all moves since the last grant or renewal together by no more than a ttl.
+  const auto move = [](instant& end, duration wanted, duration ttl, std::uint32_t& moved_ms) {
+    using std::chrono::milliseconds;
+    const auto left = std::max<duration>(ttl - milliseconds(moved_ms), duration::zero());
+    const auto by = std::clamp(wanted, duration::zero(), left);
+    end = later(end, by);
+    // Rounded up: in doubt a lease is moved less.
+    const auto moved = moved_ms + static_cast<std::uint64_t>(std::chrono::ceil<milliseconds>(by).count());
+    moved_ms = static_cast<std::uint32_t>(std::min<std::uint64_t>(moved, std::numeric_limits<std::uint32_t>::max()));
+    return by;
+  };
+
+  boost::unordered_flat_map<std::uint64_t, core::session*> by_public_id;
+  for (const auto& r : in->sessions) {
+    auto* s = new core::session;
+    s->public_id = r.public_id;
+    s->id = r.id;
+    s->owner = &obtain_client(client_id(r.client));
+    ++s->owner->references;
+    s->ttl = r.ttl;
+    s->end = r.end;
+    s->moved_ms = r.moved_ms;
+    move(s->end, away, s->ttl, s->moved_ms);
+    if (by_public_id.contains(s->public_id) || !sessions_.emplace(s->id.bits[1], s).second) {
+      let_go(*s->owner);
+      delete s;
+      return false;
+    }
+    by_public_id.emplace(s->public_id, s);
+    last_number_ = std::max(last_number_, s->public_id);
+    deadlines_.schedule(*s, s->end);
+    keep(*s);
+  }
+  const auto session_of = [&](std::uint64_t public_id) -> core::session* {
+    const auto it = by_public_id.find(public_id);
+    return it == by_public_id.end() ? nullptr : it->second;
+  };
+
+  boost::unordered_flat_map<std::uint64_t, lease*> by_token;
+  std::sort(in->leases.begin(), in->leases.end(), [](const auto& a, const auto& b) { return a.token < b.token; });
+  for (const auto& r : in->leases) {
+    if (leases_.contains(r.id) || by_token.contains(to_number(r.token))) return false;
+    auto* bound = session_of(r.session);
+    auto& on = obtain_lock(lock_name(r.lock));
+    const bool room = on.lease_count == 0 ||
+                      (on.limit == r.limit && r.mode != lock_mode::exclusive && on.mode == r.mode);
+    const bool permits_fit = r.limit == 0 || on.used <= r.limit - r.permits;
+    if (!room || !permits_fit) {
+      touch(on);
+      return false;
+    }
+    auto* l = lease_pool_.create();
+    l->mode = r.mode;
+    l->auto_renew = r.auto_renew;
+    l->provisional = r.provisional;
+    l->group = r.group;
+    l->id = r.id;
+    l->renewal = r.renewal;
+    l->token = r.token;
+    l->acquired_at = r.acquired_at;
+    l->end = r.end;
+    l->hold_limit = r.hold_limit;
+    l->ttl = r.ttl;
+    l->lock_delay_ms = r.lock_delay_ms;
+    l->moved_ms = r.moved_ms;
+    l->hold_count = r.hold_count;
+    l->permits = r.permits;
+    l->on = &on;
+    l->owner = &obtain_client(client_id(r.client));
+    l->metadata = text(r.metadata);
+    if (l->provisional) {
+      // Its client could not have come while nobody was here.
+      move(l->end, later(now, options_.waiter_grace) - l->end, l->ttl, l->moved_ms);
+    } else if (r.session == 0) {
+      const auto by = move(l->end, away, l->ttl, l->moved_ms);
+      if (l->hold_limit != never) l->hold_limit = later(l->hold_limit, by);
+    }
+    on.mode = r.mode;
+    on.limit = r.limit;
+    if (r.limit > 0) on.used += r.permits;
+    ++on.lease_count;
+    on.latest = std::max(on.latest, l->token);
+    on.leases.push_back(*l);
+    ++l->owner->references;
+    ++l->owner->leases;
+    leases_.insert(l);
+    last_token_ = std::max(last_token_, to_number(l->token));
+    by_token.emplace(to_number(l->token), l);
+    if (bound) {
+      l->bound = bound;
+      bound->leases.push_back(*l);
+      ++bound->lease_count;
+    } else if (r.session != 0) {
+      l->end = now;  // its session's end was on disk, its own was not yet
+    }
+    schedule(*l);
+    keep(*l);
+    touch(on);
+  }
+
+  for (const auto& [name, until] : in->delays) {
+    auto& l = obtain_lock(lock_name(name));
+    deadlines_.schedule(l, later(until, std::min<duration>(away, std::chrono::seconds(60))));
+    keep_delay(l);
+    touch(l);
+  }
+
+  std::sort(in->memos.begin(), in->memos.end(), [](const auto& a, const auto& b) { return a.number < b.number; });
+  for (const auto& r : in->memos) {
+    const call_id call{r.table_wide, lock_name(r.lock), client_id(r.client), request_id(r.request)};
+    if (find_memo(call)) return false;
+    auto& m = remember(r.since, call, r.fingerprint);
+    m.number = r.number;
+    last_number_ = std::max(last_number_, r.number);
+    bool lives = false;
+    bool sound = true;
+    const auto slot_of = [&](const slot_record& s) {
+      const auto it = s.how == end_reason::none ? by_token.find(to_number(s.token)) : by_token.end();
+      if (it == by_token.end())
+        return lease_slot{nullptr, s.token, s.how == end_reason::none ? end_reason::expired : s.how};
+      lives = true;
+      // Its grant is the first thing that is remembered of a lease, and happened once.
+      sound = sound && (r.kind == memo_kind::reentered || it->second->remembered == nullptr);
+      m.older = it->second->remembered;
+      it->second->remembered = &m;
+      return lease_slot{it->second, s.token, end_reason::none};
+    };
+    switch (r.kind) {
+      case memo_kind::cancelled: m.outcome = was_cancelled{}; break;
+      case memo_kind::lease: m.outcome = slot_of(r.slots[0]); break;
+      case memo_kind::reentered: m.outcome = reentered{slot_of(r.slots[0])}; break;
+      case memo_kind::leases: {
+        auto slots = std::make_unique<std::vector<lease_slot>>();
+        for (const auto& s : r.slots) slots->push_back(slot_of(s));
+        m.older = nullptr;  // shared by its leases, it ends each chain
+        m.outcome = std::move(slots);
+        break;
+      }
+      case memo_kind::released:
+        m.outcome = released{r.outcomes[0].flag, static_cast<std::uint32_t>(r.outcomes[0].value)};
+        break;
+      case memo_kind::refused: m.outcome = std::make_unique<settled>(r.outcomes[0].refused); break;
+      case memo_kind::releases: {
+        release_answers all;
+        for (const auto& o : r.outcomes)
+          o.refused ? all.push_back(o.refused) : all.push_back(released{o.flag, static_cast<std::uint32_t>(o.value)});
+        m.outcome = std::make_unique<settled>(std::move(all));
+        break;
+      }
+      case memo_kind::renewals: {
+        std::vector<renewal_slot> all;
+        for (const auto& o : r.outcomes) all.push_back({fencing_token{o.value}, o.refused});
+        m.outcome = std::make_unique<settled>(std::move(all));
+        break;
+      }
+      case memo_kind::forced: {
+        forced all;
+        for (const auto& o : r.outcomes) all.tokens.push_back(fencing_token{o.value});
+        m.outcome = std::make_unique<settled>(std::move(all));
+        break;
+      }
+      case memo_kind::session_opened: m.outcome = std::make_unique<settled>(r.session); break;
+      case memo_kind::session_kept: m.outcome = std::make_unique<settled>(session_kept{r.session.end}); break;
+      case memo_kind::session_closed:
+        m.outcome = std::make_unique<settled>(session_closed{r.session.public_id});
+        break;
+    }
+    if (!sound) return false;
+    if (!lives) forget_later(now, m);
+  }
+
+  std::sort(in->waiters.begin(), in->waiters.end(), [](const auto& a, const auto& b) { return a.arrival < b.arrival; });
+  for (const auto& r : in->waiters) {
+    const call_id call{r.multi, r.multi ? lock_name() : lock_name(r.wants[0].lock), client_id(r.client), request_id(r.request)};
+    if (find_memo(call) || waiters_.contains(r.arrival)) return false;
+    last_number_ = std::max({last_number_, r.arrival, r.memo});
+    auto* bound = session_of(r.session);
+    if (r.session != 0 && !bound) {  // its session's end was on disk, its own was not yet
+      auto& m = remember(r.since, call, r.fingerprint);
+      m.outcome = std::make_unique<settled>(refuse(errc::session_not_found));
+      erase(record_kind::waiter, r.arrival);
+      forget_later(now, m);
+      keep(m);
+      continue;
+    }
+    std::vector<lock_want> wants;
+    std::vector<lock*> locks;
+    for (const auto& w : r.wants) {
+      auto& l = obtain_lock(lock_name(w.lock));
+      const bool idle = l.lease_count == 0 && l.queue_length == 0;
+      const bool twice = std::find(locks.begin(), locks.end(), &l) != locks.end();
+      if (twice || (!idle && l.limit != w.limit)) return false;
+      wants.push_back({lock_name(w.lock), w.mode, w.limit, w.permits});
+      locks.push_back(&l);
+    }
+    auto* w = new waiter;
+    w->arrival = ticket{r.arrival};
+    w->who = &obtain_client(client_id(r.client));
+    ++w->who->references;
+    w->who->waits.push_back(w);
+    w->multi = r.multi;
+    w->since = r.since;
+    w->deadline = later(r.deadline, away);
+    w->attached = false;
+    w->grace_end = later(now, options_.waiter_grace);
+    w->terms = {r.ttl, r.lock_delay, r.max_hold, bound, r.auto_renew};
+    w->metadata = text(r.metadata);
+    if (bound) bound->waiters.push_back(*w);
+    waiters_.emplace(r.arrival, w);
+    join_queues(*w, wants, locks);
+    auto& m = remember(r.since, call, r.fingerprint);
+    m.number = r.memo;
+    m.outcome = w;
+    w->remembered = &m;
+    schedule(*w);
+    keep(*w);
+    for (auto* l : locks) touch(*l);
+  }
+
+  for (auto* l : slots_) {
+    if (!l || l->queue_length == 0 || l->ready) continue;
+    l->ready = true;  // whoever can start does so with the first `advance`
+    ready_.push_back(l);
+  }
+  checkpoint(now);
+  return true;
+}
+
+}  // namespace dislock::core

@@ -1,0 +1,40 @@
+// Private to the lock table: one effect and one outcome per request id.
+#pragma once
+
+#include <utility>
+
+#include "core/lock_table.hpp"
+
+namespace dislock::core {
+
+// What a call of this kind came to; null for a memo of another kind.
+template <class T>
+const T* settled_as(const memo& m) noexcept {
+  const auto* box = std::get_if<std::unique_ptr<settled>>(&m.outcome);
+  return box ? std::get_if<T>(box->get()) : nullptr;
+}
+
+// Runs `decide` once per request id: a repeat gets the outcome of the first call.
+// `again(memo&)` makes the answer of a remembered call; `decide()` gives the answer and how to remember it.
+template <class Answer, class Repeat, class Decide>
+answer<Answer> lock_table::once(instant now, const call_id& call, std::uint64_t print, Repeat again, Decide decide) {
+  if (auto* m = find_memo(call)) {
+    if (std::holds_alternative<was_cancelled>(m->outcome)) return errc::request_cancelled;
+    if (m->fingerprint != print) return errc::request_id_reused;
+    if (auto* box = std::get_if<std::unique_ptr<settled>>(&m->outcome))
+      if (auto* refused = std::get_if<refusal_ptr>(box->get())) return *refused;
+    return again(*m);
+  }
+  if (memory_full(call.request)) return errc::request_memory_full;
+  if (call.request.empty()) return decide([](auto&&) {});
+
+  // The memo comes first: it keeps the lock's name alive while the decision empties the lock.
+  auto& m = remember(now, call, print);
+  auto out = decide([&m](auto&& outcome) { m.outcome = std::forward<decltype(outcome)>(outcome); });
+  if (!out) m.outcome = std::make_unique<settled>(out.error_ptr());
+  forget_later(now, m);
+  keep(m);
+  return out;
+}
+
+}  // namespace dislock::core

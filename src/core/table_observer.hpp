@@ -1,0 +1,31 @@
+// Where a lock table's decisions go: whom they concern, and what has to be remembered beyond the process.
+#pragma once
+
+#include <string_view>
+
+#include "core/decision.hpp"
+
+namespace dislock::core {
+
+/// Told of what a decision did, while it is made. Must not call the table back.
+class table_observer {
+ public:
+  virtual ~table_observer() = default;
+
+  /// A queued request was granted or refused. `epoch` names the call that speaks for it; nobody may be there
+  /// any more (a provisional grant).
+  virtual void on_resolved(ticket id, std::uint32_t epoch, acquire_answer&& outcome) = 0;
+  virtual void on_event(const event& e) = 0;
+  /// A wait was refused because it would have closed this cycle.
+  virtual void on_deadlock(const deadlock& d) = 0;
+};
+
+/// Keeps the table's records. A decision is durable when everything that it put and removed is.
+class table_journal {
+ public:
+  virtual ~table_journal() = default;
+  virtual void put(std::string_view key, std::string_view value) = 0;
+  virtual void remove(std::string_view key) = 0;
+};
+
+}  // namespace dislock::core
