@@ -1,0 +1,36 @@
+#include "engine/event_log.hpp"
+
+#include <algorithm>
+
+namespace dislock {
+
+void event_log::append(const event& e) {
+  auto& slot = ring_[appended_ % ring_.size()];
+  last_id_ = std::max(last_id_ + 1, static_cast<std::uint64_t>(microseconds_since_1970(e.at)));
+  slot.id = last_id_;
+  slot.type = e.type;
+  slot.at = e.at;
+  slot.lock.assign(e.lock);  // into the capacity of the event that was here before: no allocation in the long run
+  slot.client.assign(e.client);
+  slot.reason.assign(e.reason);
+  slot.token = e.token;
+  slot.mode = e.mode;
+  slot.took = e.took;
+  ++appended_;
+}
+
+void event_log::publish(std::uint64_t upto) {
+  if (upto <= published_) return;
+  published_ = upto;
+  if (listener_) listener_();
+}
+
+bool event_log::reaches(std::uint64_t id) const noexcept {
+  if (id == 0) return appended_ <= ring_.size();  // the very beginning
+  const auto first = first_visible();
+  // The reader must have seen an event that is still here: ids are not consecutive, so that of any other one
+  // does not tell whether something was lost in between.
+  return first < published_ && id >= ring_[first % ring_.size()].id;
+}
+
+}  // namespace dislock
