@@ -1,0 +1,179 @@
+#include "server/daemon.hpp"
+
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/system/system_error.hpp>
+
+#include "base/log.hpp"
+#include "engines/embedded/embedded_engine.hpp"
+#include "engines/memory/memory_engine.hpp"
+#include "http/server.hpp"
+#include "server/openapi_text.hpp"
+#include "server/service.hpp"
+#include "server/version.hpp"
+
+namespace dislock::server {
+namespace {
+
+namespace asio = boost::asio;
+
+// A connection is a file; the default soft limit is far below what one process can serve.
+void raise_file_limit() {
+  rlimit files{};
+  if (::getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur >= files.rlim_max) return;
+  files.rlim_cur = files.rlim_max;
+  (void)::setrlimit(RLIMIT_NOFILE, &files);
+}
+
+core::table_options table_of(const config& settings) {
+  core::table_options table;
+  table.waiter_grace = settings.waiter_grace;
+  table.request_memory = settings.request_memory;
+  table.request_memory_max = settings.request_memory_max;
+  table.detect_deadlocks = settings.deadlock_detection;
+  return table;
+}
+
+// Null, with the reason on stderr, when the engine cannot be had.
+std::unique_ptr<dislock::engine> make_engine(const config& settings, loop& strand, clock& time) {
+  const std::string_view url = settings.engine;
+  if (url == "memory:" || url == "memory") {
+    local_engine_options options;
+    options.table = table_of(settings);
+    options.event_log_size = settings.event_log_size;
+    return make_memory_engine(strand, options);
+  }
+  constexpr std::string_view embedded_scheme = "embedded:";
+  if (url.starts_with(embedded_scheme) && url.size() > embedded_scheme.size()) {
+    embedded_engine_options options;
+    options.table = table_of(settings);
+    options.event_log_size = settings.event_log_size;
+    options.path = url.substr(embedded_scheme.size());
+    options.mode = settings.durability == durability_mode::sync ? embedded::durability::sync : embedded::durability::async;
+    if (const char* plant = std::getenv("DISLOCK_PLANT"); plant && std::string_view(plant) == "answer_before_commit") {
+      options.plant_answer_before_commit = true;
+      log::error("daemon", "planted bug: answers leave before they are durable; for tests of the tests only");
+    }
+    auto opened = open_embedded_engine(options, strand, time);
+    if (opened) return std::move(*opened);
+    std::fprintf(stderr, "dislockd: %s\n", opened.error().message.c_str());
+    return nullptr;
+  }
+  std::fprintf(stderr, "dislockd: the engine %s is not one of memory: and embedded:/path\n", redact_url(url).c_str());
+  return nullptr;
+}
+
+// The order in which things end; see run_daemon.
+class shutdown {
+ public:
+  shutdown(asio::io_context& io, service& calls, http::server& server, dislock::engine& engine, std::chrono::milliseconds patience)
+      : io_(io), calls_(calls), server_(server), engine_(engine), patience_(patience), timer_(io), signals_(io, SIGTERM, SIGINT) {
+    listen();
+  }
+
+ private:
+  void listen() {
+    signals_.async_wait([this](boost::system::error_code error, int) {
+      if (error) return;
+      if (begun_) {
+        log::warn("daemon", "second signal: ending at once");
+        std::_Exit(0);
+      }
+      begun_ = true;
+      listen();
+      begin();
+    });
+  }
+
+  void begin() {
+    log::info("daemon", "draining", {{"waiting_calls", calls_.waiting()}});
+    server_.stop_accepting();
+    server_.on_drained([this] { close_engine(); });
+    calls_.drain();
+    server_.close_idle();
+    deadline_ = std::chrono::steady_clock::now() + patience_;
+    watch();
+  }
+
+  void watch() {
+    if (server_.open_exchanges() == 0 || std::chrono::steady_clock::now() >= deadline_) return server_.close_all();
+    timer_.expires_after(std::chrono::milliseconds(10));
+    timer_.async_wait([this](boost::system::error_code error) {
+      if (!error) watch();
+    });
+  }
+
+  void close_engine() {
+    engine_.stop([this] {
+      log::info("daemon", "ended");
+      io_.stop();
+    });
+  }
+
+  asio::io_context& io_;
+  service& calls_;
+  http::server& server_;
+  dislock::engine& engine_;
+  const std::chrono::milliseconds patience_;
+  asio::steady_timer timer_;
+  asio::signal_set signals_;
+  std::chrono::steady_clock::time_point deadline_{};
+  bool begun_ = false;
+};
+
+}  // namespace
+
+int run_daemon(const config& settings) {
+  log::configure({settings.log_level, settings.log_format});
+  std::signal(SIGPIPE, SIG_IGN);
+  raise_file_limit();
+
+  boottime_clock time;
+  asio::io_context io(BOOST_ASIO_CONCURRENCY_HINT_UNSAFE_IO);
+  const auto strand = make_asio_loop(io, time);
+  const auto wait_clock = make_asio_loop(io, time);
+  const auto renew_clock = make_asio_loop(io, time);
+  const auto event_clock = make_asio_loop(io, time);
+  const auto engine = make_engine(settings, *strand, time);
+  if (!engine) return 1;
+
+  http::options how;
+  how.address = settings.listen;
+  how.port = settings.port;
+  how.max_connections = settings.max_connections;
+  how.max_connections_per_address = settings.max_connections_per_address;
+  how.hosts = settings.allowed_hosts;
+  how.origins = settings.allowed_origins;
+  try {
+    service calls({*engine, time, *wait_clock, *renew_clock, *event_clock}, settings, openapi_text);
+    http::server server(io, how, [&calls](http::exchange_ptr x) { calls.handle(std::move(x)); });
+    calls.watch(&server);
+    calls.start();
+    shutdown order(io, calls, server, *engine, settings.drain_timeout);
+    const bool v6 = settings.listen.find(':') != std::string::npos;
+    std::printf("dislockd listening on http://%s%s%s:%u\n", v6 ? "[" : "", settings.listen.c_str(), v6 ? "]" : "",
+                static_cast<unsigned>(server.local_port()));
+    std::fflush(stdout);
+    log::info("daemon", "listening",
+              {{"address", settings.listen}, {"port", server.local_port()}, {"engine", redact_url(settings.engine)}, {"version", version}});
+    if (!is_loopback(settings.listen))
+      log::warn("daemon", "anybody who reaches this address can take and release locks (--insecure)");
+    io.run();
+    calls.watch(nullptr);
+  } catch (const boost::system::system_error& error) {
+    std::fprintf(stderr, "dislockd: cannot listen on %s port %u: %s\n", settings.listen.c_str(),
+                 static_cast<unsigned>(settings.port), error.code().message().c_str());
+    return 1;
+  }
+  return 0;
+}
+
+}  // namespace dislock::server
