@@ -16,7 +16,7 @@ std::int64_t read_us(clockid_t id) noexcept {
 boottime_clock::boottime_clock() noexcept : offset_us_(read_us(CLOCK_REALTIME) - read_us(CLOCK_BOOTTIME)) {}
 
 void boottime_clock::not_before(instant t) noexcept {
-  if (const auto behind = t - now(); behind > duration::zero()) offset_us_ += behind.count();
+  if (const auto present = now(); t > present) offset_us_ += (t - present).count();
 }
 
 instant boottime_clock::now() const noexcept { return from_microseconds(read_us(CLOCK_BOOTTIME) + offset_us_); }

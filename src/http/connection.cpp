@@ -114,11 +114,27 @@ exchange_ptr connection::begin_exchange() {
   return exchange_ptr(e);
 }
 
+namespace {
+
+// What a request must never see cached, and which part of it was wrong.
+constexpr std::string_view uncached = "Cache-Control: no-store\r\n";
+
+problem problem_of(errc code) {
+  switch (code) {
+    case errc::body_too_large: return {.code = code, .members = R"("field":"body")"};
+    case errc::unknown_host: return {.code = code, .members = R"("field":"Host")"};
+    case errc::forbidden_origin: return {.code = code, .members = R"("field":"Origin")"};
+    default: return {.code = code};
+  }
+}
+
+}  // namespace
+
 void connection::dispatch() {
   auto e = begin_exchange();
   if (const auto refused = core_.hosts.check(e->get(), !reader_.is_http_1_0())) {
     if (*refused == errc::malformed_http) closing_ = true;
-    reply_problem(*e, {.code = *refused});
+    reply_problem(*e, problem_of(*refused), uncached);
     return;
   }
   ++core_.counters.requests;
@@ -126,13 +142,13 @@ void connection::dispatch() {
     core_.handle(e);
   } catch (...) {  // a bug in a handler costs its own client an answer, nobody else's
     ++core_.counters.handler_failures;
-    if (!e->is_done()) reply_problem(*e, {.code = errc::internal_error});
+    if (!e->is_done()) reply_problem(*e, problem_of(errc::internal_error), uncached);
   }
 }
 
 void connection::refuse(errc code) {
   closing_ = true;
-  reply_problem(*begin_exchange(), {.code = code});
+  reply_problem(*begin_exchange(), problem_of(code), uncached);
 }
 
 delivery connection::reply(exchange& e, int status, std::string_view type, std::string_view headers) {

@@ -563,7 +563,8 @@ bool is_from_kubernetes(std::string_view name, std::string_view content) {
 
 givens read_environment(const environment& env, std::vector<std::string>& problems) {
   givens found;
-  std::vector<std::string> known{variable_of(config_name)};
+  // URL is the clients' and the command line's, PLANT that of tests which want to see a bug.
+  std::vector<std::string> known{variable_of(config_name), variable_of("url"), variable_of("plant")};
   const auto take = [&](const key& each, const std::string& variable) {
     const auto entry = env.find(variable);
     if (entry == env.end() || entry->second.empty()) return;

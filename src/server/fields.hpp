@@ -47,7 +47,8 @@ class fields {
   Secret secret_of(std::string_view name, bool required = false) {
     const auto text = identifier(name, required);
     if (text.empty()) return {};
-    return Secret::parse(text).value_or(Secret{{~std::uint64_t{0}, ~std::uint64_t{0}}});
+    const auto parsed = Secret::parse(text);
+    return parsed && !parsed->empty() ? *parsed : Secret{{~std::uint64_t{0}, ~std::uint64_t{0}}};
   }
   std::string_view lock_name_of(std::string_view name);
   std::optional<duration> seconds(std::string_view name, duration least, duration most);

@@ -46,8 +46,7 @@ struct process_stat {
   std::uint64_t resident_pages = 0;
 };
 
-/// Nothing if the text is not what proc(5) says. The program's name may hold anything, spaces and brackets
-/// included.
+/// Nothing if the text is not what proc(5) says. The program's name in it may hold spaces and brackets.
 [[nodiscard]] std::optional<process_stat> parse_process_stat(std::string_view text) noexcept;
 
 /// Where the numbers come from. Everything is read while `render_metrics` runs.
@@ -68,8 +67,8 @@ struct metrics_input {
 
 constexpr std::string_view metrics_content_type = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Every metric of api/metrics.json with every listed label value, in the file's order. About 900 lines, 1
-/// ms.
+/// Every metric of api/metrics.json with every listed label value, in the file's order. About 900
+/// lines; takes half a millisecond.
 [[nodiscard]] std::string render_metrics(const metrics_input& in);
 
 }  // namespace dislock::server

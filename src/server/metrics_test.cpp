@@ -99,20 +99,21 @@ TEST_F(Metrics, CountWhatHappensToLeases) {
   happen(event_type::acquired, 2ms);
   happen(event_type::acquired, 0ms, {}, lock_mode::shared);
   happen(event_type::released, 1s, "released");
+  happen(event_type::released, 1s, "cancelled");
   happen(event_type::released, 1s, "session_closed");
   happen(event_type::expired, 30s, "expired");
   const auto out = lines();
   for (const auto* line :
        {R"(distributed_locks_acquired_total{mode="exclusive"} 1)",
-        R"(distributed_locks_acquired_total{mode="shared"} 1)", "distributed_locks_released_total 2",
+        R"(distributed_locks_acquired_total{mode="shared"} 1)", "distributed_locks_released_total 3",
         R"(distributed_locks_ended_total{how="released"} 1)",
         R"(distributed_locks_ended_total{how="session_closed"} 1)",
         R"(distributed_locks_ended_total{how="expired"} 1)",
         R"(distributed_locks_wait_time_bucket{le="0.001"} 1)",
         R"(distributed_locks_wait_time_bucket{le="0.005"} 2)",
         R"(distributed_locks_wait_time_bucket{le="+Inf"} 2)", "distributed_locks_wait_time_sum 0.002",
-        "distributed_locks_wait_time_count 2", R"(distributed_locks_hold_time_bucket{le="10"} 2)",
-        R"(distributed_locks_hold_time_bucket{le="30"} 3)", "distributed_locks_hold_time_sum 32"})
+        "distributed_locks_wait_time_count 2", R"(distributed_locks_hold_time_bucket{le="10"} 3)",
+        R"(distributed_locks_hold_time_bucket{le="30"} 4)", "distributed_locks_hold_time_sum 33"})
     EXPECT_THAT(out, Contains(line));
 }
 

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 namespace dislock::server {
 namespace {
@@ -90,16 +91,19 @@ void contended_locks::on_waited(std::string_view lock, duration took) noexcept {
 }
 
 std::vector<contended_lock> contended_locks::top(std::size_t most) const {
-  std::vector<contended_lock> out;
-  out.reserve(entries_.size());
-  for (const auto& e : entries_)
-    out.push_back({e.lock(), e.waits, duration(heap_[e.heap_at].weight - e.inherited)});
-  const auto last = out.begin() + static_cast<std::ptrdiff_t>(std::min(most, out.size()));
-  std::partial_sort(out.begin(), last, out.end(), [](const contended_lock& a, const contended_lock& b) {
-    if (a.total != b.total) return a.total > b.total;
-    return a.waits != b.waits ? a.waits > b.waits : a.lock < b.lock;
+  std::vector<std::pair<std::int64_t, const entry*>> all;
+  all.reserve(entries_.size());
+  for (const auto& e : entries_) all.emplace_back(heap_[e.heap_at].weight - e.inherited, &e);
+  const auto last = all.begin() + static_cast<std::ptrdiff_t>(std::min(most, all.size()));
+  std::partial_sort(all.begin(), last, all.end(), [](const auto& a, const auto& b) {
+    if (a.first != b.first) return a.first > b.first;
+    return a.second->waits != b.second->waits ? a.second->waits > b.second->waits
+                                              : a.second->lock() < b.second->lock();
   });
-  out.erase(last, out.end());
+
+  std::vector<contended_lock> out;
+  for (auto it = all.begin(); it != last; ++it)
+    out.push_back({std::string(it->second->lock()), it->second->waits, duration(it->first)});
   return out;
 }
 

@@ -10,6 +10,9 @@ namespace {
 // since then, so this bounds by how much a restart can favour them.
 constexpr duration heartbeat = std::chrono::seconds(1);
 
+// With the planted bug, how long a commit comes after its answer.
+constexpr duration planted_lag = std::chrono::milliseconds(50);
+
 // How often remembered requests whose time is over are cleared out of a table that nobody asks.
 constexpr duration tidying = std::chrono::milliseconds(500);
 
@@ -92,7 +95,9 @@ void table_engine::on_event(const event& e) {
 // Has what was decided made durable, and asks to be called when the next thing ends.
 void table_engine::after_decision() {
   if (log_) {
-    if (!submitting_ && log_->pending() > log_->committed()) {
+    if (options_.plant_answer_before_commit) {
+      loop_.wake_at(later(now(), planted_lag));
+    } else if (!submitting_ && log_->pending() > log_->committed()) {
       submitting_ = true;
       // After the other requests that are ready now, so that they share the commit.
       loop_.defer([this] {
@@ -137,6 +142,7 @@ void table_engine::wake() {
   tidying_ = false;
   const bool more = table_.advance(at);
   if (log_) {
+    if (options_.plant_answer_before_commit) log_->submit();
     const auto counts = table_.counts();
     const bool anything = counts.leases + counts.waiters + counts.sessions > 0;
     if (anything && at - stamped_ >= heartbeat) {
