@@ -1,36 +1,66 @@
-// An immutable string in one pointer: what a table with a million names is made of.
+// An immutable string in two words: what a table with a million names is made of.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
-#include <memory>
 #include <string_view>
+#include <utility>
 
 namespace dislock {
 
-/// Owns up to 65,535 characters in one allocation of exactly that size; the empty text allocates nothing.
-/// (`std::string` is 32 bytes before its first character and rounds up; a table holds millions of these.)
+/// Owns up to 65,535 characters: 15 of them in place, more in one allocation of exactly that size.
+/// (`std::string` is twice as large before its first character, and rounds up; a table holds millions of these.)
 class text {
  public:
   text() noexcept = default;
   explicit text(std::string_view s) {
-    if (s.empty()) return;
-    block_ = std::make_unique_for_overwrite<char[]>(sizeof(std::uint16_t) + s.size());
+    if (s.size() <= in_place) {
+      std::memcpy(bytes_, s.data(), s.size());
+      bytes_[in_place] = static_cast<char>(s.size());
+      return;
+    }
+    auto* block = new char[s.size()];
+    std::memcpy(block, s.data(), s.size());
     const auto size = static_cast<std::uint16_t>(s.size());
-    std::memcpy(block_.get(), &size, sizeof size);
-    std::memcpy(block_.get() + sizeof size, s.data(), s.size());
+    std::memcpy(bytes_, &block, sizeof block);
+    std::memcpy(bytes_ + sizeof block, &size, sizeof size);
+    bytes_[in_place] = elsewhere;
+  }
+  text(text&& other) noexcept { swap(other); }
+  text& operator=(text&& other) noexcept {
+    swap(other);
+    return *this;
+  }
+  ~text() {
+    if (bytes_[in_place] == elsewhere) delete[] block();
   }
 
   [[nodiscard]] std::string_view view() const noexcept {
-    if (!block_) return {};
+    if (bytes_[in_place] != elsewhere) return {bytes_, static_cast<std::size_t>(bytes_[in_place])};
     std::uint16_t size;
-    std::memcpy(&size, block_.get(), sizeof size);
-    return {block_.get() + sizeof size, size};
+    std::memcpy(&size, bytes_ + sizeof(char*), sizeof size);
+    return {block(), size};
   }
-  [[nodiscard]] bool empty() const noexcept { return !block_; }
+  [[nodiscard]] bool empty() const noexcept { return bytes_[in_place] == 0; }
 
  private:
-  std::unique_ptr<char[]> block_;
+  static constexpr std::size_t in_place = 15;
+  static constexpr char elsewhere = -1;
+
+  [[nodiscard]] char* block() const noexcept {
+    char* out;
+    std::memcpy(&out, bytes_, sizeof out);
+    return out;
+  }
+  void swap(text& other) noexcept {
+    char kept[sizeof bytes_];
+    std::memcpy(kept, bytes_, sizeof bytes_);
+    std::memcpy(bytes_, other.bytes_, sizeof bytes_);
+    std::memcpy(other.bytes_, kept, sizeof bytes_);
+  }
+
+  // The characters, or a pointer to them and their number; the last byte tells: how many are here, or `elsewhere`.
+  alignas(char*) char bytes_[in_place + 1] = {};
 };
 
 }  // namespace dislock

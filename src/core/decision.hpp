@@ -244,6 +244,7 @@ struct session_opened {
 
 struct session_kept {
   instant end{};
+  std::size_t leases = 0;  ///< that live as long as it does
 };
 
 struct session_closed {

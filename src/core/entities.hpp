@@ -10,11 +10,13 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <variant>
 #include <vector>
 
 #include <boost/intrusive/list.hpp>
+#include <boost/intrusive/slist.hpp>
 
 #include "base/text.hpp"
 #include "core/deadline_queue.hpp"
@@ -24,22 +26,18 @@ namespace dislock::core {
 
 namespace bi = boost::intrusive;
 
+struct client;
 struct lock;
+struct lock_delay;
 struct waiter;
 struct memo;
 struct session;
 
+using client_hook = bi::slist_member_hook<bi::link_mode<bi::normal_link>>;
+using memo_hook = bi::list_member_hook<bi::link_mode<bi::safe_link>>;  // knows whether it is linked
 using normal_hook = bi::list_member_hook<bi::link_mode<bi::normal_link>>;
 template <class T, normal_hook T::*Hook>
 using linked = bi::list<T, bi::member_hook<T, normal_hook, Hook>, bi::constant_time_size<false>>;
-
-/// One flow of control that asks for locks: a node of the wait-for graph.
-struct client {
-  text id;
-  std::uint32_t references = 0;
-  std::uint32_t leases = 0;
-  std::vector<waiter*> waits;  // nearly always none or one
-};
 
 /// What a request asked of the lease that it may get.
 struct lease_terms {
@@ -61,7 +59,6 @@ struct lease : timed {
   renewal_token renewal;
   fencing_token token{};
   instant acquired_at{};
-  instant end{};               // without a session; see effective_end()
   instant hold_limit = never;  // no renewal goes beyond
   duration ttl{};
   std::uint32_t lock_delay_ms = 0;
@@ -74,7 +71,6 @@ struct lease : timed {
   core::memo* remembered = nullptr;  // the newest of a chain: re-entries first, the grant last
   text metadata;
   normal_hook in_lock;
-  normal_hook in_session;
 
   [[nodiscard]] instant effective_end() const noexcept;
   /// Not over, whether or not anybody has noticed yet.
@@ -107,13 +103,29 @@ struct waiter : timed {
   lease_terms terms;
   text metadata;
   normal_hook in_session;
+  client_hook of_client;
 
   [[nodiscard]] std::span<queue_entry> wanted() const noexcept { return {entries.get(), entry_count}; }
 };
 
-struct lock : timed {  // its deadline is the end of a lock-delay
-  lock() noexcept : timed(timer_kind::lock_delay) {}
+using client_waits = bi::slist<waiter, bi::member_hook<waiter, client_hook, &waiter::of_client>, bi::constant_time_size<false>>;
 
+/// One flow of control that asks for locks: a node of the wait-for graph.
+struct client {
+  text id;
+  std::uint32_t references = 0;
+  std::uint32_t leases = 0;
+  client_waits waits;  // nearly always none or one
+};
+
+/// Keeps a lock closed until its deadline.
+struct lock_delay : timed {
+  explicit lock_delay(core::lock& l) noexcept : timed(timer_kind::lock_delay), on(&l) {}
+
+  core::lock* on;
+};
+
+struct lock {
   lock_mode mode = lock_mode::exclusive;  // of its leases
   bool ready = false;                     // in the table's list of locks with grants left over
   bool counted = false;                   // as active
@@ -123,14 +135,14 @@ struct lock : timed {  // its deadline is the end of a lock-delay
   std::uint32_t queue_length = 0;
   std::uint32_t memos = 0;
   std::uint32_t slot = 0;  // its place in listings
-  std::size_t hash = 0;
   text name;
+  std::unique_ptr<lock_delay> delay;  // null: open
   fencing_token latest{};
   linked<lease, &lease::in_lock> leases;
   linked<queue_entry, &queue_entry::in_queue> queue;
 
-  [[nodiscard]] bool closed(instant now) const noexcept { return scheduled && at > now; }
-  [[nodiscard]] bool active() const noexcept { return lease_count > 0 || queue_length > 0 || scheduled; }
+  [[nodiscard]] bool closed(instant now) const noexcept { return delay && delay->at > now; }
+  [[nodiscard]] bool active() const noexcept { return lease_count > 0 || queue_length > 0 || delay; }
 };
 
 struct session : timed {
@@ -144,13 +156,12 @@ struct session : timed {
   core::client* owner = nullptr;
   instant end{};
   duration ttl{};
-  linked<lease, &lease::in_session> leases;
+  std::map<fencing_token, lease*> leases;
   linked<waiter, &waiter::in_session> waiters;
 };
 
 inline instant lease::effective_end() const noexcept {
-  if (bound == nullptr || provisional) return std::min(end, hold_limit);
-  return std::min(bound->end, hold_limit);
+  return bound == nullptr || provisional ? at : std::min(bound->end, hold_limit);
 }
 
 inline bool lease::lives(instant now) const noexcept {
@@ -186,13 +197,12 @@ struct memo {
   text request;
   std::uint64_t fingerprint = 0;  // of the body
   std::uint64_t number = 0;       // names its record
-  instant since{};
-  instant forget_at = never;
+  instant when{};  // the first call; once in line, the time to be forgotten
   std::variant<was_cancelled, waiter*, lease_slot, std::unique_ptr<std::vector<lease_slot>>, reentered, released,
                std::unique_ptr<settled>>
       outcome;
   memo* older = nullptr;  // the next of the same lease
-  normal_hook in_line;    // linked once `forget_at` is set
+  memo_hook in_line;      // of those to be forgotten
 };
 
 }  // namespace dislock::core

@@ -109,7 +109,6 @@ lease& lock_table::make_lease(instant now, lock& on, core::client& owner, lock_m
   l.token = mint(now);
   l.acquired_at = now;
   l.ttl = terms.bound ? terms.bound->ttl : terms.ttl;
-  l.end = later(now, l.ttl);
   if (terms.max_hold) l.hold_limit = later(now, *terms.max_hold);
   l.lock_delay_ms = static_cast<std::uint32_t>(std::chrono::duration_cast<std::chrono::milliseconds>(terms.lock_delay).count());
   l.permits = mode == lock_mode::semaphore ? permits : 1;
@@ -128,7 +127,7 @@ lease& lock_table::make_lease(instant now, lock& on, core::client& owner, lock_m
   ++owner.leases;
   leases_.insert(&l);
   if (l.bound) {
-    l.bound->leases.push_back(l);
+    l.bound->leases.emplace(l.token, &l);
     ++l.bound->lease_count;
   }
   return l;
@@ -162,7 +161,7 @@ acquire_answer lock_table::grant_now(instant now, const acquire_request& r, std:
     auto& l = make_lease(now, *locks[i], owner, w.mode, w.permits, w.limit, terms, r.metadata);
     l.group = locks.size() > 1;
     l.remembered = m;
-    schedule(l);
+    schedule(l, later(now, l.ttl));
     keep(l);
     touch(*locks[i]);
     out.leases.push_back(as_grant(l));
@@ -202,7 +201,7 @@ acquire_answer lock_table::enqueue(instant now, const acquire_request& r, std::s
   w->arrival = ticket{next_number()};
   w->who = &obtain_client(r.client);
   ++w->who->references;
-  w->who->waits.push_back(w);
+  w->who->waits.push_front(*w);
   w->multi = r.multi;
   w->since = now;
   w->deadline = later(now, r.wait);
@@ -288,7 +287,7 @@ acquire_answer lock_table::repeat(instant now, memo& m, std::uint64_t print) {
   for (const auto& s : slots) {
     claim(now, *s.alive);
     out.leases.push_back(as_grant(*s.alive));
-    out.waited = s.alive->acquired_at - m.since;
+    out.waited = s.alive->acquired_at - m.when;
   }
   if (std::holds_alternative<reentered>(m.outcome)) out.waited = duration::zero();
   return out;
@@ -297,7 +296,7 @@ acquire_answer lock_table::repeat(instant now, memo& m, std::uint64_t print) {
 acquire_answer lock_table::reenter(instant now, const acquire_request& r, std::uint64_t print) {
   const auto& want = r.wants[0];
   auto* l = find_live(now, {want.name, r.reentry, {}}, r.client, false);
-  if (!l) return remember_refusal(now, r, print, refuse(errc::lock_not_held));
+  if (!l) return remember_refusal(now, r, print, not_held(ends_.find(r.reentry, {})));
   const bool otherwise = l->mode != want.mode || l->on->limit != limit_of(want) || (want.mode == lock_mode::semaphore && l->permits != want.permits);
   if (otherwise && !r.reentry_as_held) {
     auto why = explain(now, *l->on, errc::lock_mode_conflict);
@@ -307,11 +306,10 @@ acquire_answer lock_table::reenter(instant now, const acquire_request& r, std::u
   }
   claim(now, *l);
   ++l->hold_count;
-  if (!l->bound && later(now, r.ttl) > l->end) {
-    l->end = later(now, r.ttl);
+  if (!l->bound && later(now, r.ttl) > l->at) {
     l->ttl = r.ttl;
     l->moved_ms = 0;
-    schedule(*l);
+    schedule(*l, later(now, r.ttl));
   }
   keep(*l);
   if (!r.request.empty()) {

@@ -17,6 +17,7 @@
 #include "core/decision.hpp"
 #include "core/entities.hpp"
 #include "core/object_pool.hpp"
+#include "core/recent_ends.hpp"
 #include "core/record.hpp"
 #include "core/request_memory.hpp"
 #include "core/table_observer.hpp"
@@ -133,6 +134,7 @@ class lock_table {
   template <class Answer, class Repeat, class Decide>
   answer<Answer> once(instant now, const call_id& call, std::uint64_t print, Repeat repeat_settled, Decide decide);
   lease* find_live(instant now, const lease_proof& proof, client_id who, bool renewal_is_enough) const;
+  static refusal_ptr not_held(std::optional<end_reason> how);
   answer<released> release_one(instant now, const lease_proof& proof, client_id who);
   answer<renewed> renew_one(instant now, const lease_proof& proof, client_id who, std::optional<duration> ttl);
   void claim(instant now, lease& l);
@@ -148,7 +150,9 @@ class lock_table {
   void drop(instant now, waiter& w, refusal_ptr why, event_type type, std::string_view reason);
   void give_up(instant now, waiter& w);
   void schedule(waiter& w);
-  void schedule(lease& l);
+  void schedule(lease& l, instant end);
+  void close_until(lock& l, instant until);
+  void open(lock& l);
   void begin(instant now);
   void settle(instant now, lock& l);
   end_reason why_over(const lease& l) const noexcept;
@@ -185,7 +189,7 @@ class lock_table {
 
   struct name_hash {
     using is_transparent = void;
-    std::size_t operator()(const lock* l) const noexcept { return l->hash; }
+    std::size_t operator()(const lock* l) const noexcept { return (*this)(l->name.view()); }
     std::size_t operator()(std::string_view s) const noexcept { return std::hash<std::string_view>{}(s); }
   };
   struct name_equal {
@@ -223,6 +227,7 @@ class lock_table {
   boost::unordered_flat_map<std::uint64_t, waiter*> waiters_;            // by arrival
   boost::unordered_flat_map<std::uint64_t, core::session*> sessions_;    // by the first word of the secret
   request_memory memory_;
+  recent_ends ends_;
   deadline_queue deadlines_;
   std::vector<lock*> slots_;             // for listings that go on where they stopped
   std::vector<std::uint32_t> free_slots_;

@@ -59,15 +59,21 @@ lease* lock_table::find_live(instant now, const lease_proof& proof, client_id wh
 void lock_table::claim(instant now, lease& l) {
   if (!l.provisional) return;
   l.provisional = false;
-  l.end = later(now, l.ttl);
   l.moved_ms = 0;
-  schedule(l);
+  schedule(l, later(now, l.ttl));
   keep(l);
+}
+
+refusal_ptr lock_table::not_held(std::optional<end_reason> how) {
+  auto why = std::make_shared<refusal>();
+  why->code = errc::lock_not_held;
+  why->ended = how;
+  return why;
 }
 
 answer<released> lock_table::release_one(instant now, const lease_proof& proof, client_id who) {
   auto* l = find_live(now, proof, who, false);
-  if (!l) return errc::lock_not_held;
+  if (!l) return not_held(ends_.find(proof.id, proof.renewal));
   if (l->hold_count > 1) {
     claim(now, *l);
     --l->hold_count;
@@ -106,15 +112,14 @@ answer<release_answers> lock_table::release(instant now, const release_request& 
 
 answer<renewed> lock_table::renew_one(instant now, const lease_proof& proof, client_id who, std::optional<duration> ttl) {
   auto* l = find_live(now, proof, who, true);
-  if (!l) return errc::lock_not_held;
+  if (!l) return not_held(ends_.find(proof.id, proof.renewal));
   claim(now, *l);
   if (!l->bound) {
     if (ttl) l->ttl = *ttl;
-    if (const auto end = later(now, l->ttl); end > l->end) {
-      l->end = end;
+    if (const auto end = later(now, l->ttl); end >= l->at) {
+      schedule(*l, end);
       l->moved_ms = 0;
     }
-    schedule(*l);
     keep(*l);
   }
   return renewed{l->effective_end(), l->token};
@@ -250,9 +255,9 @@ void lock_table::undelivered(instant now, lock_id id) {
   if (it == leases_.end() || (*it)->hold_count > 1 || (*it)->provisional || !(*it)->lives(now)) return;
   auto& l = **it;
   if (l.remembered) {
+    const auto was_to_end = l.effective_end();
     l.provisional = true;
-    l.end = std::min(l.effective_end(), later(now, options_.waiter_grace));
-    schedule(l);
+    schedule(l, std::min(was_to_end, later(now, options_.waiter_grace)));
     keep(l);
     return;
   }
@@ -288,6 +293,7 @@ void lock_table::end(instant now, lease& l, end_reason how, std::string_view rea
     m = older;
   }
   erase(record_kind::lease, to_number(l.token));
+  if (starts_lock_delay(how)) ends_.note(now, l.id, l.renewal, how);
 
   deadlines_.cancel(l);
   leases_.erase(&l);
@@ -295,13 +301,13 @@ void lock_table::end(instant now, lease& l, end_reason how, std::string_view rea
   --on.lease_count;
   if (l.mode == lock_mode::semaphore) on.used -= l.permits;
   if (l.bound) {
-    l.bound->leases.erase(l.bound->leases.iterator_to(l));
+    l.bound->leases.erase(l.token);
     --l.bound->lease_count;
   }
   if (l.lock_delay_ms > 0 && starts_lock_delay(how)) {
     const auto until = later(ended_at, std::chrono::milliseconds(l.lock_delay_ms));
-    if (until > now && (!on.scheduled || until > on.at)) {
-      deadlines_.schedule(on, until);
+    if (until > now && (!on.delay || until > on.delay->at)) {
+      close_until(on, until);
       keep_delay(on);
     }
   }

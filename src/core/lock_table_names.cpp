@@ -6,13 +6,14 @@
 namespace dislock::core {
 
 lock_table::lock_table(table_options options, secret_source& secrets, table_observer& observer, table_journal* journal)
-    : options_(options), secrets_(secrets), observer_(observer), journal_(journal) {}
+    : options_(options), secrets_(secrets), observer_(observer), journal_(journal), ends_(options.request_memory) {}
 
 lock_table::~lock_table() {
   for (auto& [arrival, w] : waiters_) delete w;
   for (auto& [key, s] : sessions_) delete s;
   for (auto* s : ending_sessions_) delete s;
   for (auto* l : leases_) lease_pool_.destroy(l);
+  memory_.clear();
   memory_.for_each([this](memo& m) { memo_pool_.destroy(&m); });
   for (auto* l : locks_) lock_pool_.destroy(l);
   for (auto* c : clients_) client_pool_.destroy(c);
@@ -27,7 +28,6 @@ lock& lock_table::obtain_lock(lock_name name) {
   if (auto* l = find_lock(name)) return *l;
   auto* l = lock_pool_.create();
   l->name = text(name.view());
-  l->hash = name_hash{}(name.view());
   if (free_slots_.empty()) {
     l->slot = static_cast<std::uint32_t>(slots_.size());
     slots_.push_back(l);
@@ -97,7 +97,7 @@ memo& lock_table::remember(instant now, const call_id& call, std::uint64_t print
   m->request = text(call.request.view());
   m->fingerprint = print;
   m->number = next_number();
-  m->since = now;
+  m->when = now;
   memory_.add(*m);
   return *m;
 }
@@ -154,9 +154,9 @@ void lock_table::keep(const core::session& s) {
 void lock_table::keep_delay(const lock& l) {
   if (!journal_) return;
   const auto key = record_key(record_kind::lock_delay, l.name.view());
-  if (!l.scheduled) return journal_->remove(key);
+  if (!l.delay) return journal_->remove(key);
   record_.clear();
-  append_lock_delay(record_, l.at);
+  append_lock_delay(record_, l.delay->at);
   journal_->put(key, record_);
 }
 

@@ -13,8 +13,9 @@ constexpr std::size_t session_piece = 128;
 
 }  // namespace
 
-void lock_table::schedule(lease& l) {
-  const auto at = l.bound && !l.provisional ? l.hold_limit : std::min(l.end, l.hold_limit);
+// A session's lease has no end of its own but that of its longest hold.
+void lock_table::schedule(lease& l, instant end) {
+  const auto at = l.bound && !l.provisional ? l.hold_limit : std::min(end, l.hold_limit);
   at == never ? deadlines_.cancel(l) : deadlines_.schedule(l, at);
 }
 
@@ -49,10 +50,20 @@ void lock_table::leave_queues(waiter& w, std::vector<lock*>& touched) {
 void lock_table::discard(waiter& w) {
   deadlines_.cancel(w);
   waiters_.erase(static_cast<std::uint64_t>(w.arrival));
-  std::erase(w.who->waits, &w);
+  w.who->waits.erase(w.who->waits.iterator_to(w));
   if (w.terms.bound) w.terms.bound->waiters.erase(w.terms.bound->waiters.iterator_to(w));
   let_go(*w.who);
   delete &w;
+}
+
+void lock_table::close_until(lock& l, instant until) {
+  if (!l.delay) l.delay = std::make_unique<lock_delay>(l);
+  deadlines_.schedule(*l.delay, until);
+}
+
+void lock_table::open(lock& l) {
+  deadlines_.cancel(*l.delay);
+  l.delay.reset();
 }
 
 // Ends a wait without a grant, tells whoever waits, and hands on the locks that the waiter stood in front of.
@@ -105,11 +116,8 @@ void lock_table::grant_to(instant now, waiter& w) {
     auto& l = make_lease(now, *e.on, *w.who, e.mode, e.permits, e.limit, w.terms, w.metadata.view());
     l.group = w.entry_count > 1;
     l.remembered = m;
-    if (!w.attached) {
-      l.provisional = true;
-      l.end = w.grace_end;
-    }
-    schedule(l);
+    l.provisional = !w.attached;
+    schedule(l, l.provisional ? w.grace_end : later(now, l.ttl));
     keep(l);
     out.leases.push_back(as_grant(l));
     if (m) slots.push_back({&l, l.token, end_reason::none});
@@ -174,6 +182,7 @@ void lock_table::detach(instant now, ticket id, std::uint32_t epoch) {
 // The start of every decision: what is over is over before it is asked about.
 void lock_table::begin(instant now) {
   grants_left_ = options_.grants_per_step;
+  ends_.forget_due(now, ends_per_step);
   std::size_t budget = ends_per_step;
   while (auto* m = budget ? memory_.due(now) : nullptr) {
     forget(*m);
@@ -203,8 +212,8 @@ void lock_table::settle(instant now, lock& l) {
     auto& each = *it++;
     if (!each.lives(now)) end(now, each, why_over(each));
   }
-  if (l.scheduled && l.at <= now) {
-    deadlines_.cancel(l);
+  if (l.delay && l.delay->at <= now) {
+    open(l);
     keep_delay(l);
   }
   hand_on(now, l);
@@ -221,8 +230,8 @@ void lock_table::end_due(instant now, timed& t) {
       return;
     }
     case timer_kind::lock_delay: {
-      auto& l = static_cast<lock&>(t);
-      deadlines_.cancel(l);
+      auto& l = *static_cast<lock_delay&>(t).on;
+      open(l);
       keep_delay(l);
       hand_on(now, l);
       touch(l);
@@ -272,7 +281,7 @@ bool lock_table::end_pieces(instant now, core::session& s) {
     --budget;
   }
   while (!s.leases.empty() && budget > 0) {
-    auto& l = s.leases.front();
+    auto& l = *s.leases.begin()->second;
     auto& on = *l.on;
     end(now, l, s.ended);
     hand_on(now, on);
@@ -303,7 +312,7 @@ bool lock_table::advance(instant now) {
 // holders to leave room. A lock-delay ends by itself and blocks nobody for ever.
 std::optional<std::vector<cycle_step>> lock_table::find_cycle(waiter& newest) const {
   // Nobody can wait for a client that holds nothing and stands at the end of every queue.
-  if (newest.who->leases == 0 && newest.who->waits.size() == 1) return std::nullopt;
+  if (newest.who->leases == 0 && std::next(newest.who->waits.begin()) == newest.who->waits.end()) return std::nullopt;
 
   wait_for_graph graph;
   std::vector<const core::client*> clients;
@@ -318,8 +327,8 @@ std::optional<std::vector<cycle_step>> lock_table::find_cycle(waiter& newest) co
   for (std::size_t i = 0; i < clients.size(); ++i) {
     std::vector<wait_for_graph::need> needs;
     boost::unordered_flat_map<const lock*, std::uint64_t> permits;  // that this client waits for so far, by lock
-    for (const auto* w : clients[i]->waits) {
-      for (const auto& e : w->wanted()) {
+    for (const auto& w : clients[i]->waits) {
+      for (const auto& e : w.wanted()) {
         const auto& l = *e.on;
         const auto lock_number = static_cast<std::uint32_t>(locks.size());
         locks.push_back(&l);
@@ -333,6 +342,8 @@ std::optional<std::vector<cycle_step>> lock_table::find_cycle(waiter& newest) co
         const bool all = e.mode == lock_mode::exclusive || (e.mode == lock_mode::shared && l.mode == lock_mode::exclusive);
         if (l.lease_count > 0 && (all || holders.enough > 0))
           for (const auto& held : l.leases) holders.blockers.push_back({number_of(held.owner), held.permits, false});
+        if (e.mode == lock_mode::semaphore && permits[&l] > l.limit)
+          holders.blockers.push_back({static_cast<std::uint32_t>(i), 0, true});  // its own waits want more than there is
         if (!holders.blockers.empty()) needs.push_back(std::move(holders));
         const auto it = l.queue.iterator_to(e);
         if (it == l.queue.begin()) continue;

@@ -1,5 +1,6 @@
 // Coming back after a restart.
 #include <algorithm>
+#include <functional>
 #include <limits>
 
 #include "core/lock_table.hpp"
@@ -10,19 +11,21 @@ bool lock_table::load(std::string_view key, std::string_view value) {
   if (!loaded_) loaded_ = std::make_unique<loaded_records>();
   if (key.empty()) return false;
   auto& in = *loaded_;
-  const auto take = [](auto& list, auto record) {
-    if (!record) return false;
+  // A record under another one's key would come back a second time.
+  const auto take = [&](auto& list, auto record, auto number) {
+    if (!record || record_key(record_kind{key[0]}, std::invoke(number, *record)) != key) return false;
     list.push_back(std::move(*record));
     return true;
   };
   switch (record_kind{key[0]}) {
     case record_kind::table:
-      in.table = parse_table_record(value);
-      return in.table.has_value();
-    case record_kind::session: return take(in.sessions, parse_session_record(value));
-    case record_kind::lease: return take(in.leases, parse_lease_record(value));
-    case record_kind::waiter: return take(in.waiters, parse_waiter_record(value));
-    case record_kind::memo: return take(in.memos, parse_memo_record(value));
+      if (key.size() == 1) in.table = parse_table_record(value);
+      return key.size() == 1 && in.table.has_value();
+    case record_kind::session: return take(in.sessions, parse_session_record(value), &session_record::public_id);
+    case record_kind::lease: 
+      return take(in.leases, parse_lease_record(value), [](const lease_record& r) { return to_number(r.token); });
+    case record_kind::waiter: return take(in.waiters, parse_waiter_record(value), &waiter_record::arrival);
+    case record_kind::memo: return take(in.memos, parse_memo_record(value), &memo_record::number);
     case record_kind::lock_delay: {
       const auto until = parse_lock_delay_record(value);
       if (until && key.size() > 1) in.delays.emplace_back(key.substr(1), *until);
@@ -107,7 +110,7 @@ bool lock_table::start(instant now) {
     l->renewal = r.renewal;
     l->token = r.token;
     l->acquired_at = r.acquired_at;
-    l->end = r.end;
+    auto end = r.end;
     l->hold_limit = r.hold_limit;
     l->ttl = r.ttl;
     l->lock_delay_ms = r.lock_delay_ms;
@@ -119,9 +122,9 @@ bool lock_table::start(instant now) {
     l->metadata = text(r.metadata);
     if (l->provisional) {
       // Its client could not have come while nobody was here.
-      move(l->end, later(now, options_.waiter_grace) - l->end, l->ttl, l->moved_ms);
+      move(end, later(now, options_.waiter_grace) - end, l->ttl, l->moved_ms);
     } else if (r.session == 0) {
-      const auto by = move(l->end, away, l->ttl, l->moved_ms);
+      const auto by = move(end, away, l->ttl, l->moved_ms);
       if (l->hold_limit != never) l->hold_limit = later(l->hold_limit, by);
     }
     on.mode = r.mode;
@@ -137,19 +140,19 @@ bool lock_table::start(instant now) {
     by_token.emplace(to_number(l->token), l);
     if (bound) {
       l->bound = bound;
-      bound->leases.push_back(*l);
+      bound->leases.emplace(l->token, l);
       ++bound->lease_count;
     } else if (r.session != 0) {
-      l->end = now;  // its session's end was on disk, its own was not yet
+      end = now;  // its session's end was on disk, its own was not yet
     }
-    schedule(*l);
+    schedule(*l, end);
     keep(*l);
     touch(on);
   }
 
   for (const auto& [name, until] : in->delays) {
     auto& l = obtain_lock(lock_name(name));
-    deadlines_.schedule(l, later(until, std::min<duration>(away, std::chrono::seconds(60))));
+    close_until(l, later(until, std::min<duration>(away, std::chrono::seconds(60))));
     keep_delay(l);
     touch(l);
   }
@@ -163,10 +166,15 @@ bool lock_table::start(instant now) {
     last_number_ = std::max(last_number_, r.number);
     bool lives = false;
     bool sound = true;
+    bool changed = false;
     const auto slot_of = [&](const slot_record& s) {
-      const auto it = s.how == end_reason::none ? by_token.find(to_number(s.token)) : by_token.end();
-      if (it == by_token.end())
-        return lease_slot{nullptr, s.token, s.how == end_reason::none ? end_reason::expired : s.how};
+      last_token_ = std::max(last_token_, to_number(s.token));
+      if (s.how != end_reason::none) return lease_slot{nullptr, s.token, s.how};
+      const auto it = by_token.find(to_number(s.token));
+      if (it == by_token.end()) {  // its lease's end was on disk, its own was not yet
+        changed = true;
+        return lease_slot{nullptr, s.token, end_reason::expired};
+      }
       lives = true;
       // Its grant is the first thing that is remembered of a lease, and happened once.
       sound = sound && (r.kind == memo_kind::reentered || it->second->remembered == nullptr);
@@ -216,6 +224,7 @@ bool lock_table::start(instant now) {
     }
     if (!sound) return false;
     if (!lives) forget_later(now, m);
+    if (changed) keep(m);
   }
 
   std::sort(in->waiters.begin(), in->waiters.end(), [](const auto& a, const auto& b) { return a.arrival < b.arrival; });
@@ -246,7 +255,7 @@ bool lock_table::start(instant now) {
     w->arrival = ticket{r.arrival};
     w->who = &obtain_client(client_id(r.client));
     ++w->who->references;
-    w->who->waits.push_back(w);
+    w->who->waits.push_front(*w);
     w->multi = r.multi;
     w->since = r.since;
     w->deadline = later(r.deadline, away);

@@ -52,7 +52,7 @@ answer<session_kept> lock_table::keep_session(instant now, session_id id, reques
   const auto again = [&](memo&) -> answer<session_kept> {
     const auto* s = find_session(now, id);
     if (!s) return errc::session_not_found;
-    return session_kept{s->end};
+    return session_kept{s->end, s->lease_count};
   };
   const auto decide = [&](auto note) -> answer<session_kept> {
     auto* s = find_session(now, id);
@@ -61,7 +61,7 @@ answer<session_kept> lock_table::keep_session(instant now, session_id id, reques
     s->moved_ms = 0;
     deadlines_.schedule(*s, s->end);
     keep(*s);
-    const session_kept out{s->end};
+    const session_kept out{s->end, s->lease_count};
     note(std::make_unique<settled>(out));
     return out;
   };

@@ -30,7 +30,7 @@ lock_view view_of(const lock& l, instant now, std::size_t holders, std::size_t w
   v.limit = l.limit;
   v.queue_length = l.queue_length;
   if (to_number(l.latest) > 0) v.latest = l.latest;
-  if (l.closed(now)) v.closed_until = l.at;
+  if (l.closed(now)) v.closed_until = l.delay->at;
   for (const auto& each : l.leases) {
     if (!each.lives(now)) continue;
     ++v.holder_count;

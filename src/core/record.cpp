@@ -29,7 +29,7 @@ void append_slot(record_writer& out, const lease_slot& s) {
 
 slot_record read_slot(record_reader& in) {
   slot_record s;
-  s.token = fencing_token{in.number()};
+  s.token = fencing_token{in.upto(latest_plausible)};
   s.how = in.upto(end_reason::undelivered);
   return s;
 }
@@ -137,7 +137,7 @@ void append(std::string& bytes, const lease& l) {
   out.number(l.moved_ms);
   out.number(l.bound ? l.bound->public_id : 0);
   out.time(l.acquired_at);
-  out.time(l.end);
+  out.time(l.at);
   out.time(l.hold_limit);
   out.span(l.ttl);
 }
@@ -238,7 +238,7 @@ void append(std::string& bytes, const memo& m) {
   out.string(m.scope ? m.scope->name.view() : std::string_view{});
   out.string(m.who->id.view());
   out.string(m.request.view());
-  out.time(m.since);
+  out.time(m.in_line.is_linked() ? instant{} : m.when);
 
   const auto kind = [&](memo_kind k) { out.number(static_cast<std::uint64_t>(k)); };
   const auto one = [&](std::uint64_t value, bool flag, const refusal_ptr& refused) {

@@ -44,20 +44,22 @@ class request_memory {
   }
   void add(memo& m) { index_.insert(&m); }
   void remove(memo& m) noexcept {
-    if (m.forget_at != never) line_.erase(line_.iterator_to(m));
+    if (m.in_line.is_linked()) line_.erase(line_.iterator_to(m));
     index_.erase(&m);
   }
   /// All memos live equally long, so the line is in the order in which they end.
   void forget_at(memo& m, instant at) {
-    if (m.forget_at != never) line_.erase(line_.iterator_to(m));
-    m.forget_at = at;
+    if (m.in_line.is_linked()) line_.erase(line_.iterator_to(m));
+    m.when = at;
     line_.push_back(m);
   }
   [[nodiscard]] memo* due(instant now) noexcept {
-    return line_.empty() || line_.front().forget_at > now ? nullptr : &line_.front();
+    return line_.empty() || line_.front().when > now ? nullptr : &line_.front();
   }
-  [[nodiscard]] instant next() const noexcept { return line_.empty() ? never : line_.front().forget_at; }
+  [[nodiscard]] instant next() const noexcept { return line_.empty() ? never : line_.front().when; }
   [[nodiscard]] std::size_t size() const noexcept { return index_.size(); }
+  /// Before the memos go.
+  void clear() noexcept { line_.clear(); }
   template <class Visit>
   void for_each(Visit visit) const {
     for (auto* m : index_) visit(*m);
@@ -90,7 +92,7 @@ class request_memory {
   };
 
   boost::unordered_flat_set<memo*, hasher, equal> index_;
-  linked<memo, &memo::in_line> line_;
+  bi::list<memo, bi::member_hook<memo, memo_hook, &memo::in_line>, bi::constant_time_size<false>> line_;
 };
 
 }  // namespace dislock::core
