@@ -15,10 +15,11 @@ void keeper::start() {
 }
 
 void keeper::adopt(lock_name name, const lock_id& id, duration ttl) {
-  if (!kept_.emplace(id.bits, true).second) return;
+  const auto [place, fresh] = kept_.try_emplace(id.bits);
+  if (!fresh) return;
   const auto every = std::min(interval_, ttl / 3);
   const auto at = later(loop_.now(), every);
-  line_.emplace(at, kept{std::string(name.view()), id, every});
+  place->second = line_.emplace(at, kept{std::string(name.view()), id, every});
   loop_.wake_at(at);
 }
 
@@ -33,13 +34,17 @@ void keeper::renew_due() {
     // Back in line before the call: the answer may come at once and take it out again.
     node.key() = later(now, one.every);
     const auto id = one.id.bits;
-    const auto at = line_.insert(std::move(node));
-    engine_.renew(request, [this, id, at](answer<renew_answers> outcome) {
+    kept_[id] = line_.insert(std::move(node));
+    engine_.renew(request, [this, id](answer<renew_answers> outcome) {
+      if (told_) told_(static_cast<bool>(outcome));
       if (outcome) {
         ++renewals_;
       } else if (outcome.error().code == errc::lock_not_held) {
-        kept_.erase(id);
-        line_.erase(at);
+        // A slow engine may say so to several renewals of one lease.
+        const auto place = kept_.find(id);
+        if (place == kept_.end()) return;
+        line_.erase(place->second);
+        kept_.erase(place);
       }
     });
   }

@@ -22,6 +22,8 @@ class keeper {
   void start();
   /// Renews this lease from now on. Taking one up twice does no harm.
   void adopt(lock_name name, const lock_id& id, duration ttl);
+  /// Told of every renewal: whether the lease lives on. One listener.
+  void on_renewal(completion<bool> listener) { told_ = std::move(listener); }
   [[nodiscard]] std::size_t leases() const noexcept { return kept_.size(); }
   [[nodiscard]] std::uint64_t renewals() const noexcept { return renewals_; }
 
@@ -39,8 +41,9 @@ class keeper {
   loop& loop_;
   const duration interval_;
   line line_;  // by the time of the next renewal
-  std::map<std::array<std::uint64_t, 2>, bool> kept_;
+  std::map<std::array<std::uint64_t, 2>, line::iterator> kept_;  // by lease
   std::uint64_t renewals_ = 0;
+  completion<bool> told_;
 };
 
 }  // namespace dislock

@@ -13,8 +13,7 @@ void wait_room::wait(const queued& place, completion<outcome> done) {
   auto& here = calls_[static_cast<std::uint64_t>(place.id)];
   here.epoch = place.epoch;
   here.done = std::move(done);
-  if (!place.grace) return;
-  slices_.push_back({later(loop_.now(), slice_), place.id, place.epoch});
+  slices_.push_back({later(loop_.now(), slice_), place.id, place.epoch, place.grace});
   loop_.wake_at(slices_.front().at);
 }
 
@@ -49,11 +48,17 @@ void wait_room::end_slices() {
     engine_.places(over.id, [this, over](answer<std::optional<std::vector<place>>> found) {
       const auto still = calls_.find(static_cast<std::uint64_t>(over.id));
       if (still == calls_.end() || still->second.epoch != over.epoch) return;
-      if (!found || !*found) return;  // decided: the decision is on its way
+      if (found && !*found) return;  // decided: the decision is on its way
+      if (found && !over.grace) {    // it waits in one piece, for as long as there is an engine that may decide
+        slices_.push_back({later(loop_.now(), slice_), over.id, over.epoch, over.grace});
+        loop_.wake_at(slices_.front().at);
+        return;
+      }
       auto done = std::move(still->second.done);
       calls_.erase(still);
       engine_.detach(over.id, over.epoch);
-      done(still_queued{std::move(**found)});
+      if (!found) return done(found.error_ptr());  // nothing will ever be decided, or nobody knows what was
+      done(still_queued{**found});
     });
   }
   if (!slices_.empty()) loop_.wake_at(slices_.front().at);

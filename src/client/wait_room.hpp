@@ -20,8 +20,8 @@ struct still_queued {
 
 /// Where calls wait for requests that the engine has queued: one small entry a call, no thread.
 ///
-/// Each call that waits ends exactly once: with the engine's decision, with `still_queued` after its slice, or by
-/// `leave`, which tells nobody. One strand. Owned by the service; outlives nothing of its callers, who must
+/// Each call that waits ends exactly once: with the engine's decision, with `still_queued` after its slice (or with
+/// the engine's error, if it has failed by then), or by `leave`, which tells nobody. One strand. Owned by the service; outlives nothing of its callers, who must
 /// `leave` or be told.
 class wait_room {
  public:
@@ -30,7 +30,8 @@ class wait_room {
   /// `slice_clock` is for this room alone.
   wait_room(engine& from, loop& slice_clock, duration slice);
 
-  /// Waits on behalf of the call that got `place`. A request without an id (no grace) waits in one piece.
+  /// Waits on behalf of the call that got `place`. A request without an id (no grace) waits in one piece; its
+  /// slices only make sure that the engine can still decide, for an engine that has failed tells no waiter.
   void wait(const queued& place, completion<outcome> done);
   /// The caller has gone: its request loses its place, or keeps it for the grace.
   void leave(ticket id, std::uint32_t epoch);
@@ -46,6 +47,7 @@ class wait_room {
     instant at;
     ticket id;
     std::uint32_t epoch;
+    bool grace;
   };
   struct call {
     std::uint32_t epoch = 0;

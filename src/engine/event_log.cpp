@@ -30,7 +30,8 @@ bool event_log::reaches(std::uint64_t id) const noexcept {
   const auto first = first_visible();
   // The reader must have seen an event that is still here: ids are not consecutive, so that of any other one
   // does not tell whether something was lost in between.
-  return first < published_ && id >= ring_[first % ring_.size()].id;
+  // An id above the newest was never given out: whoever waited after it would not hear of what comes before.
+  return first < published_ && id >= ring_[first % ring_.size()].id && id <= newest();
 }
 
 }  // namespace dislock

@@ -17,7 +17,8 @@ class loop {
  public:
   virtual ~loop() = default;
   [[nodiscard]] virtual instant now() const noexcept = 0;
-  /// Calls the alarm's listener once, at `at` or a little later. Replaces an alarm that has not rung.
+  /// Calls the alarm's listener once, at `at` or a little later. Of several alarms the earliest rings, and the
+  /// others are forgotten with it: whoever hears it sets the next.
   virtual void wake_at(instant at) = 0;
   virtual void on_wake(unique_function<void()> listener) = 0;
   /// Runs `work` after what is ready now, in the order of the calls.

@@ -31,7 +31,9 @@ service::service(const parts& p, const config& settings, std::string_view openap
       room_(p.engine, p.wait_clock, settings.poll_slice),
       keeper_(p.engine, p.renew_clock, settings.renewal_interval),
       streams_(p.engine, p.event_clock),
-      statistics_(p.time.now()) {}
+      statistics_(p.time.now()) {
+  keeper_.on_renewal([this](bool done) { statistics_.on_renewal(done, renewed_by::service); });
+}
 
 service::~service() = default;
 

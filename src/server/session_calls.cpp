@@ -32,7 +32,7 @@ void service::keep_session(incoming x) {
   if (const auto wrong = in.finish()) return refuse(x, *wrong);
   engine_.keep_session(id, request, [x, this](answer<session_kept> a) {
     engine_answered(x, engine_operation::session);
-    statistics_.on_renewal(static_cast<bool>(a), renewed_by::session);
+    statistics_.on_renewal(static_cast<bool>(a), renewed_by::session, a ? a->leases : 1);
     if (!a) return refuse(x, a.error(), nullptr);
     if (x->is_done()) return;
     const auto now = time_.now();

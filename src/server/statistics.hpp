@@ -90,8 +90,8 @@ class contended_locks {
 ///
 /// Thread: everything here is called on the one io thread; there is neither lock nor atomic. `on_event`,
 /// `on_reply` and `on_engine_call` cost 5 to 30 ns, an event that changes which contended locks are followed
-/// 80 ns; nothing is allocated. A deadlock is rare and is copied. Reading is for people and scrapers: some
-/// 10 us.
+/// about 100 ns; nothing is allocated. A deadlock is rare and is copied. Reading is for people and scrapers:
+/// some 10 us.
 ///
 /// Time is that of the engine (`event::at`, `engine::now()`): the same for all calls.
 class statistics {

@@ -59,7 +59,11 @@ journal_result<std::unique_ptr<engine>> open_embedded_engine(const embedded_engi
   bool whole = true;
   const auto read = source.load([&](std::string_view key, std::string_view value) { whole = whole && table.load(key, value); });
   if (!read) return read.error();
-  time.not_before(later(table.latest_known(), duration(1)));
+  if (const auto latest = table.latest_known(); latest > instant::min()) {
+    // Event ids run ahead of the time when more than one event falls into a microsecond; never by a second.
+    made->events().start_after(static_cast<std::uint64_t>(microseconds_since_1970(later(latest, std::chrono::seconds(1)))));
+    time.not_before(later(latest, duration(1)));
+  }
   if (!whole || !table.start(where.now())) {
     return journal_error{journal_error::reason::damaged,
                          "The store in " + options.path +

@@ -33,7 +33,10 @@ void table_engine::start(engine_listener& listener) {
   listener_ = &listener;
   loop_.on_wake([this] { wake(); });
   loop_.on_notify([this] { noticed(); });
-  if (log_) table_.checkpoint(now());
+  if (log_) {
+    stamped_ = now();
+    table_.checkpoint(stamped_);
+  }
   wake();
 }
 
@@ -105,12 +108,15 @@ void table_engine::after_decision() {
         stamped_ = now();
         table_.checkpoint(stamped_);
         log_->submit();
+        beat_later();
       });
     }
+    if (!submitting_) beat_later();
   }
   deliver();
   if (stopped_) return;
   loop_.wake_at(table_.next_deadline());
+  if (table_.has_leftovers()) go_on();
   if (!tidying_ && table_.remembered() > 0) {
     tidying_ = true;
     loop_.wake_at(later(now(), tidying));
@@ -143,21 +149,32 @@ void table_engine::wake() {
   const bool more = table_.advance(at);
   if (log_) {
     if (options_.plant_answer_before_commit) log_->submit();
-    const auto counts = table_.counts();
-    const bool anything = counts.leases + counts.waiters + counts.sessions > 0;
-    if (anything && at - stamped_ >= heartbeat) {
+    if (holds_anything() && at - stamped_ >= heartbeat) {
       stamped_ = at;
       table_.checkpoint(at);
     }
-    if (anything) loop_.wake_at(later(stamped_, heartbeat));
   }
   after_decision();
-  if (more && !std::exchange(more_, true)) {
-    loop_.defer([this] {
-      more_ = false;
-      wake();
-    });
-  }
+  if (more) go_on();
+}
+
+// What one step left over follows at once, after the calls that are ready now.
+void table_engine::go_on() {
+  if (std::exchange(more_, true)) return;
+  loop_.defer([this] {
+    more_ = false;
+    wake();
+  });
+}
+
+// A lock-delay counts too: a restart moves it like a lease.
+bool table_engine::holds_anything() const noexcept {
+  const auto counts = table_.counts();
+  return counts.active_locks + counts.sessions > 0;
+}
+
+void table_engine::beat_later() {
+  if (holds_anything()) loop_.wake_at(later(stamped_, heartbeat));
 }
 
 void table_engine::noticed() {

@@ -101,6 +101,9 @@ class table_engine final : public engine, private core::table_observer {
   void after_decision();
   void deliver();
   void wake();
+  void go_on();
+  void beat_later();
+  [[nodiscard]] bool holds_anything() const noexcept;
   void noticed();
 
   const table_engine_options options_;
