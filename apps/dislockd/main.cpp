@@ -1,13 +1,12 @@
 // dislockd: the lock service.
-#include <cstdio>
-#include <fstream>
-#include <sstream>
-
-#include <unistd.h>
-
 #include "server/config.hpp"
 #include "server/daemon.hpp"
 #include "server/version.hpp"
+
+#include <cstdio>
+#include <fstream>
+#include <sstream>
+#include <unistd.h>
 
 namespace {
 
@@ -34,8 +33,8 @@ std::optional<std::string> read_file(const std::string& path) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const auto parsed =
-      server::parse(std::vector<std::string>(argv + 1, argv + argc), read_environment(), read_file, server::version);
+  const auto parsed = server::parse(std::vector<std::string>(argv + 1, argv + argc), read_environment(),
+                                    read_file, server::version);
   if (const auto* text = std::get_if<server::printout>(&parsed)) {
     std::fputs(text->text.c_str(), stdout);
     return 0;

@@ -5,10 +5,10 @@
 #include <cstdio>
 #include <cstdlib>
 
-#define DISLOCK_ASSERT(condition, sentence)                                                                 \
-  do {                                                                                                      \
-    if (!(condition)) [[unlikely]] {                                                                        \
-      std::fprintf(stderr, "dislock: invariant broken: %s (%s:%d)\n", sentence, __FILE_NAME__, __LINE__);   \
-      std::abort();                                                                                         \
-    }                                                                                                       \
+#define DISLOCK_ASSERT(condition, sentence)                                                               \
+  do {                                                                                                    \
+    if (!(condition)) [[unlikely]] {                                                                      \
+      std::fprintf(stderr, "dislock: invariant broken: %s (%s:%d)\n", sentence, __FILE_NAME__, __LINE__); \
+      std::abort();                                                                                       \
+    }                                                                                                     \
   } while (false)

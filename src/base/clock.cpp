@@ -19,6 +19,8 @@ void boottime_clock::not_before(instant t) noexcept {
   if (const auto present = now(); t > present) offset_us_ += (t - present).count();
 }
 
-instant boottime_clock::now() const noexcept { return from_microseconds(read_us(CLOCK_BOOTTIME) + offset_us_); }
+instant boottime_clock::now() const noexcept {
+  return from_microseconds(read_us(CLOCK_BOOTTIME) + offset_us_);
+}
 
 }  // namespace dislock

@@ -25,7 +25,9 @@ constexpr instant never = instant::max();
 [[nodiscard]] constexpr std::int64_t microseconds_since_1970(instant t) noexcept {
   return t.time_since_epoch().count();
 }
-[[nodiscard]] constexpr instant from_microseconds(std::int64_t us) noexcept { return instant(duration(us)); }
+[[nodiscard]] constexpr instant from_microseconds(std::int64_t us) noexcept {
+  return instant(duration(us));
+}
 
 /// `t + d`, or `never` where that does not fit.
 [[nodiscard]] constexpr instant later(instant t, duration d) noexcept {
@@ -37,7 +39,8 @@ class clock {
  public:
   virtual ~clock() = default;
   [[nodiscard]] virtual instant now() const noexcept = 0;
-  /// Moves the clock forward, if need be, so that it never reads earlier than `t`. Before anybody else has it.
+  /// Moves the clock forward, if need be, so that it never reads earlier than `t`. Before anybody else has
+  /// it.
   virtual void not_before(instant t) noexcept = 0;
 };
 

@@ -1,10 +1,10 @@
 #include "base/secrets.hpp"
 
+#include "base/assert.hpp"
+
 #include <sys/random.h>
 
 #include <cerrno>
-
-#include "base/assert.hpp"
 
 namespace dislock {
 

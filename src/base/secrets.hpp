@@ -1,11 +1,11 @@
 // Where secrets come from.
 #pragma once
 
+#include "base/ids.hpp"
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
-
-#include "base/ids.hpp"
 
 namespace dislock {
 

@@ -9,7 +9,8 @@
 namespace dislock {
 
 /// Owns up to 65,535 characters: 15 of them in place, more in one allocation of exactly that size.
-/// (`std::string` is twice as large before its first character, and rounds up; a table holds millions of these.)
+/// (`std::string` is twice as large before its first character, and rounds up; a table holds millions of
+/// these.)
 class text {
  public:
   text() noexcept = default;
@@ -59,7 +60,8 @@ class text {
     std::memcpy(other.bytes_, kept, sizeof bytes_);
   }
 
-  // The characters, or a pointer to them and their number; the last byte tells: how many are here, or `elsewhere`.
+  // The characters, or a pointer to them and their number; the last byte tells: how many are here, or
+  // `elsewhere`.
   alignas(char*) char bytes_[in_place + 1] = {};
 };
 

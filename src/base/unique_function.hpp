@@ -1,12 +1,12 @@
 // A callable that is moved, not copied, and called when the time comes.
 #pragma once
 
+#include "base/assert.hpp"
+
 #include <cstddef>
 #include <new>
 #include <type_traits>
 #include <utility>
-
-#include "base/assert.hpp"
 
 namespace dislock {
 
@@ -20,7 +20,8 @@ class unique_function<R(Args...)> {
   unique_function() noexcept = default;
   unique_function(std::nullptr_t) noexcept {}
   template <class F>
-    requires(!std::is_same_v<std::remove_cvref_t<F>, unique_function> && std::is_invocable_r_v<R, F&, Args...>)
+    requires(!std::is_same_v<std::remove_cvref_t<F>, unique_function> &&
+             std::is_invocable_r_v<R, F&, Args...>)
   unique_function(F&& f) {
     using T = std::decay_t<F>;
     if constexpr (fits<T>) {

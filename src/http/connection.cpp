@@ -121,10 +121,14 @@ constexpr std::string_view uncached = "Cache-Control: no-store\r\n";
 
 problem problem_of(errc code) {
   switch (code) {
-    case errc::body_too_large: return {.code = code, .members = R"("field":"body")"};
-    case errc::unknown_host: return {.code = code, .members = R"("field":"Host")"};
-    case errc::forbidden_origin: return {.code = code, .members = R"("field":"Origin")"};
-    default: return {.code = code};
+    case errc::body_too_large:
+      return {.code = code, .members = R"("field":"body")"};
+    case errc::unknown_host:
+      return {.code = code, .members = R"("field":"Host")"};
+    case errc::forbidden_origin:
+      return {.code = code, .members = R"("field":"Origin")"};
+    default:
+      return {.code = code};
   }
 }
 

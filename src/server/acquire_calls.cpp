@@ -1,8 +1,8 @@
 // acquire, single and multi: from the body to the lease, however long that takes.
+#include "server/service.hpp"
+
 #include <algorithm>
 #include <array>
-
-#include "server/service.hpp"
 
 namespace dislock::server {
 namespace {
@@ -39,7 +39,8 @@ static void read_terms(fields& in, acquire_request& r, const config& settings, c
   r.request = in.id<request_id>("requestId");
   r.session = in.secret_of<session_id>("sessionId");
   const auto ttl = in.seconds("timeout", engine.min_ttl, settings.max_timeout);
-  if (ttl && !r.session.empty()) in.fail("timeout", "The lease of a session ends with it and has no timeout of its own.");
+  if (ttl && !r.session.empty())
+    in.fail("timeout", "The lease of a session ends with it and has no timeout of its own.");
   r.ttl = ttl.value_or(settings.default_timeout);
   r.wait = in.seconds("waitTimeout", duration::zero(), seconds(600)).value_or(duration::zero());
   r.lock_delay = in.seconds("lockDelay", duration::zero(), seconds(60)).value_or(duration::zero());
@@ -59,7 +60,8 @@ void service::acquire(incoming x, std::string_view name) {
   r.reentry = in.secret_of<lock_id>("lockId");
   if (!r.reentry.empty() && !in.has("mode") && !in.has("limit") && !in.has("permits")) {
     r.reentry_as_held = true;
-    if (r.request.empty()) in.fail("requestId", "Re-entry needs a requestId: a lost answer must not count twice.");
+    if (r.request.empty())
+      in.fail("requestId", "Re-entry needs a requestId: a lost answer must not count twice.");
   } else {
     read_mode(in, want);
     if (!r.reentry.empty() && r.request.empty())
@@ -88,7 +90,8 @@ void service::acquire_multi(incoming x) {
   if (const auto list = in.array("locks", 1, 32, true)) {
     for (auto i = list + 1; i < body_[list].next; i = body_[i].next) {
       const auto at = "locks[" + std::to_string(wants.size()) + "]";
-      if (body_[i].kind != json_node::type::object) return refuse(x, errc::invalid_field, at, "Must be a JSON object.");
+      if (body_[i].kind != json_node::type::object)
+        return refuse(x, errc::invalid_field, at, "Must be a JSON object.");
       fields one(body_, i, at + ".");
       auto& want = wants.emplace_back();
       want.name = lock_name(one.lock_name_of("name"));
@@ -114,7 +117,8 @@ void service::ask(incoming x, acquire_request& r, call_ptr c) {
   c->facts.request = r.request.view();
   c->facts.auto_renew = r.auto_renew;
   c->facts.ttl = r.ttl;
-  engine_.acquire(r, [this, c = std::move(c)](acquire_answer a) mutable { decided(std::move(c), std::move(a)); });
+  engine_.acquire(
+      r, [this, c = std::move(c)](acquire_answer a) mutable { decided(std::move(c), std::move(a)); });
 }
 
 void service::decided(call_ptr c, acquire_answer&& a) {
@@ -129,7 +133,8 @@ void service::decided(call_ptr c, acquire_answer&& a) {
     return refuse(c->x, *dislock::refuse(errc::draining), &c->facts);
   }
   auto x = c->x.exchange;
-  room_.wait(place, [this, c = std::move(c)](wait_room::outcome o) mutable { waited(std::move(c), std::move(o)); });
+  room_.wait(place,
+             [this, c = std::move(c)](wait_room::outcome o) mutable { waited(std::move(c), std::move(o)); });
   x->on_undelivered([this, place] { room_.leave(place.id, place.epoch); });
 }
 
@@ -160,9 +165,12 @@ void service::deliver(call& c, const granted& got) {
       keeper_.adopt(lock_name(c.facts.names[i]), got.leases[i].id, c.facts.ttl);
   append_acquired(x->body(), c.facts, got, time_.now());
   switch (reply(x)) {
-    case http::delivery::accepted: return;
-    case http::delivery::undeliverable: return give_back();
-    case http::delivery::queued: return x->on_undelivered(give_back);
+    case http::delivery::accepted:
+      return;
+    case http::delivery::undeliverable:
+      return give_back();
+    case http::delivery::queued:
+      return x->on_undelivered(give_back);
   }
 }
 

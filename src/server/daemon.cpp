@@ -1,17 +1,5 @@
 #include "server/daemon.hpp"
 
-#include <csignal>
-#include <cstdio>
-#include <cstdlib>
-
-#include <sys/resource.h>
-#include <unistd.h>
-
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/signal_set.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <boost/system/system_error.hpp>
-
 #include "base/log.hpp"
 #include "engines/embedded/embedded_engine.hpp"
 #include "engines/memory/memory_engine.hpp"
@@ -19,6 +7,17 @@
 #include "server/openapi_text.hpp"
 #include "server/service.hpp"
 #include "server/version.hpp"
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/system/system_error.hpp>
+#include <sys/resource.h>
+
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <unistd.h>
 
 namespace dislock::server {
 namespace {
@@ -57,8 +56,10 @@ std::unique_ptr<dislock::engine> make_engine(const config& settings, loop& stran
     options.table = table_of(settings);
     options.event_log_size = settings.event_log_size;
     options.path = url.substr(embedded_scheme.size());
-    options.mode = settings.durability == durability_mode::sync ? embedded::durability::sync : embedded::durability::async;
-    if (const char* plant = std::getenv("DISLOCK_PLANT"); plant && std::string_view(plant) == "answer_before_commit") {
+    options.mode = settings.durability == durability_mode::sync ? embedded::durability::sync
+                                                                : embedded::durability::async;
+    if (const char* plant = std::getenv("DISLOCK_PLANT");
+        plant && std::string_view(plant) == "answer_before_commit") {
       options.plant_answer_before_commit = true;
       log::error("daemon", "planted bug: answers leave before they are durable; for tests of the tests only");
     }
@@ -67,15 +68,23 @@ std::unique_ptr<dislock::engine> make_engine(const config& settings, loop& stran
     std::fprintf(stderr, "dislockd: %s\n", opened.error().message.c_str());
     return nullptr;
   }
-  std::fprintf(stderr, "dislockd: the engine %s is not one of memory: and embedded:/path\n", redact_url(url).c_str());
+  std::fprintf(stderr, "dislockd: the engine %s is not one of memory: and embedded:/path\n",
+               redact_url(url).c_str());
   return nullptr;
 }
 
 // The order in which things end; see run_daemon.
 class shutdown {
  public:
-  shutdown(asio::io_context& io, service& calls, http::server& server, dislock::engine& engine, std::chrono::milliseconds patience)
-      : io_(io), calls_(calls), server_(server), engine_(engine), patience_(patience), timer_(io), signals_(io, SIGTERM, SIGINT) {
+  shutdown(asio::io_context& io, service& calls, http::server& server, dislock::engine& engine,
+           std::chrono::milliseconds patience)
+      : io_(io),
+        calls_(calls),
+        server_(server),
+        engine_(engine),
+        patience_(patience),
+        timer_(io),
+        signals_(io, SIGTERM, SIGINT) {
     listen();
   }
 
@@ -104,7 +113,8 @@ class shutdown {
   }
 
   void watch() {
-    if (server_.open_exchanges() == 0 || std::chrono::steady_clock::now() >= deadline_) return server_.close_all();
+    if (server_.open_exchanges() == 0 || std::chrono::steady_clock::now() >= deadline_)
+      return server_.close_all();
     timer_.expires_after(std::chrono::milliseconds(10));
     timer_.async_wait([this](boost::system::error_code error) {
       if (!error) watch();
@@ -159,11 +169,14 @@ int run_daemon(const config& settings) {
     calls.start();
     shutdown order(io, calls, server, *engine, settings.drain_timeout);
     const bool v6 = settings.listen.find(':') != std::string::npos;
-    std::printf("dislockd listening on http://%s%s%s:%u\n", v6 ? "[" : "", settings.listen.c_str(), v6 ? "]" : "",
-                static_cast<unsigned>(server.local_port()));
+    std::printf("dislockd listening on http://%s%s%s:%u\n", v6 ? "[" : "", settings.listen.c_str(),
+                v6 ? "]" : "", static_cast<unsigned>(server.local_port()));
     std::fflush(stdout);
     log::info("daemon", "listening",
-              {{"address", settings.listen}, {"port", server.local_port()}, {"engine", redact_url(settings.engine)}, {"version", version}});
+              {{"address", settings.listen},
+               {"port", server.local_port()},
+               {"engine", redact_url(settings.engine)},
+               {"version", version}});
     if (!is_loopback(settings.listen))
       log::warn("daemon", "anybody who reaches this address can take and release locks (--insecure)");
     io.run();

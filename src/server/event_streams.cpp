@@ -16,7 +16,11 @@ bool wanted(const logged_event& e, std::string_view prefix) {
 
 void append_data(std::string& out, const logged_event& e) {
   http::json_writer w(out);
-  w.begin_object().member("id", std::to_string(e.id)).key("at").time(to_epoch(e.at)).member("type", to_string(e.type));
+  w.begin_object()
+      .member("id", std::to_string(e.id))
+      .key("at")
+      .time(to_epoch(e.at))
+      .member("type", to_string(e.type));
   if (!e.lock.empty()) w.member("lockName", e.lock);
   if (!e.client.empty()) w.member("clientId", e.client);
   if (e.token) w.member("fencingToken", to_number(*e.token));
@@ -46,7 +50,8 @@ void event_streams::open(http::exchange& x, start from) {
   r->seen = from.last_seen.value_or(engine_.events().newest());
   const bool behind = from.unknown || !engine_.events().after(r->seen, [](auto&) { return false; });
   // A reconnect before the first event must not lose what happens in between.
-  (void)r->out->write("retry: 1000\n" + (behind ? std::string() : "id: " + std::to_string(r->seen) + "\n") + "\n");
+  (void)r->out->write("retry: 1000\n" + (behind ? std::string() : "id: " + std::to_string(r->seen) + "\n") +
+                      "\n");
   r->out->on_closed([weak = std::weak_ptr<reader>(r)] {
     if (const auto gone = weak.lock()) gone->closed = true;  // let go with the next event or beat
   });
@@ -82,7 +87,12 @@ void event_streams::reset(const std::shared_ptr<reader>& r) {
   r->seen = engine_.events().newest();
   line_ = "event: reset\ndata: ";
   http::json_writer w(line_);
-  w.begin_object().member("id", std::to_string(r->seen)).key("at").time(to_epoch(loop_.now())).member("type", "reset").end_object();
+  w.begin_object()
+      .member("id", std::to_string(r->seen))
+      .key("at")
+      .time(to_epoch(loop_.now()))
+      .member("type", "reset")
+      .end_object();
   line_ += "\n\n";
   if (r->out->write(line_)) snapshot(r, 0);
 }
@@ -96,7 +106,11 @@ void event_streams::snapshot(const std::shared_ptr<reader>& r, std::uint64_t cur
     line_ = last ? "id: " + std::to_string(r->seen) + "\n" : std::string();
     line_ += "event: snapshot\ndata: ";
     http::json_writer w(line_);
-    w.begin_object().member("id", std::to_string(r->seen)).key("at").time(to_epoch(loop_.now())).member("type", "snapshot");
+    w.begin_object()
+        .member("id", std::to_string(r->seen))
+        .key("at")
+        .time(to_epoch(loop_.now()))
+        .member("type", "snapshot");
     w.key("locks").begin_array();
     for (const auto& v : found->items) append_summary(w, v);
     w.end_array().member("more", !last).end_object();

@@ -1,22 +1,22 @@
 #pragma once
 
+#include "engine/engine.hpp"
+#include "engine/loop.hpp"
+#include "http/exchange.hpp"
+
 #include <list>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 
-#include "engine/engine.hpp"
-#include "engine/loop.hpp"
-#include "http/exchange.hpp"
-
 namespace dislock::server {
 
 /// The open Server-Sent Events streams, and what each has been sent.
 ///
-/// A stream follows the engine's event log. Where the log does not reach back to what the reader has seen, it gets
-/// `reset` and a snapshot of the active locks, then what happened since the snapshot began. A comment line every
-/// 15 s keeps proxies from closing it. One strand.
+/// A stream follows the engine's event log. Where the log does not reach back to what the reader has seen, it
+/// gets `reset` and a snapshot of the active locks, then what happened since the snapshot began. A comment
+/// line every 15 s keeps proxies from closing it. One strand.
 class event_streams {
  public:
   event_streams(engine& of, loop& heartbeat_clock);

@@ -1,24 +1,26 @@
 #include "server/fields.hpp"
 
+#include "http/json_writer.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <utility>
-
-#include "http/json_writer.hpp"
 
 namespace dislock::server {
 namespace {
 
 constexpr auto allowed_characters = [] {
   std::array<bool, 256> allowed{};
-  for (const char c : std::string_view("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~:/@+=,-"))
+  for (const char c :
+       std::string_view("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~:/@+=,-"))
     allowed[static_cast<unsigned char>(c)] = true;
   return allowed;
 }();
 
 bool all_allowed(std::string_view s) noexcept {
-  return std::all_of(s.begin(), s.end(), [](char c) { return allowed_characters[static_cast<unsigned char>(c)]; });
+  return std::all_of(s.begin(), s.end(),
+                     [](char c) { return allowed_characters[static_cast<unsigned char>(c)]; });
 }
 
 std::string in_seconds(duration d) {
@@ -34,7 +36,8 @@ std::size_t distance(std::string_view a, std::string_view b) {
   for (std::size_t i = 1; i <= a.size(); ++i) {
     auto diagonal = std::exchange(row[0], i);
     for (std::size_t j = 1; j <= b.size(); ++j)
-      diagonal = std::exchange(row[j], std::min({row[j] + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1])}));
+      diagonal =
+          std::exchange(row[j], std::min({row[j] + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1])}));
   }
   return row[b.size()];
 }
@@ -48,7 +51,8 @@ bool is_identifier(std::string_view s, std::size_t longest) noexcept {
 std::optional<std::string_view> why_not_a_lock_name(std::string_view name) noexcept {
   if (name.empty()) return "A lock name has at least one character.";
   if (name.size() > 255) return "A lock name has at most 255 bytes.";
-  if (!all_allowed(name)) return "A lock name consists of the characters A-Z a-z 0-9 . _ ~ : / @ + = , and -.";
+  if (!all_allowed(name))
+    return "A lock name consists of the characters A-Z a-z 0-9 . _ ~ : / @ + = , and -.";
   for (std::size_t at = 0; at <= name.size();) {
     const auto end = std::min(name.find('/', at), name.size());
     const auto segment = name.substr(at, end - at);
@@ -85,8 +89,10 @@ std::optional<bad_request> fields::finish() {
     const auto key = tree_[i].key;
     std::string detail = "There is no such field.";
     if (key.size() <= 64) {
-      const auto nearest = std::min_element(known_.begin(), known_.end(), [&](auto a, auto b) { return distance(a, key) < distance(b, key); });
-      if (nearest != known_.end() && distance(*nearest, key) <= 3) detail += " Did you mean " + std::string(*nearest) + "?";
+      const auto nearest = std::min_element(
+          known_.begin(), known_.end(), [&](auto a, auto b) { return distance(a, key) < distance(b, key); });
+      if (nearest != known_.end() && distance(*nearest, key) <= 3)
+        detail += " Did you mean " + std::string(*nearest) + "?";
     }
     fail(key.empty() ? "body" : key.substr(0, 100), std::move(detail));
     return wrong_;
@@ -146,7 +152,8 @@ bool fields::flag(std::string_view name) {
   return tree_[i].truth;
 }
 
-std::size_t fields::choice(std::string_view name, std::span<const std::string_view> choices, std::size_t fallback) {
+std::size_t fields::choice(std::string_view name, std::span<const std::string_view> choices,
+                           std::size_t fallback) {
   const auto i = find(name);
   if (i == 0) return fallback;
   const auto& n = tree_[i];
@@ -163,13 +170,16 @@ std::size_t fields::choice(std::string_view name, std::span<const std::string_vi
 std::string_view fields::object_text(std::string_view name, std::string& out, std::size_t longest) {
   const auto i = find(name);
   if (i == 0) return {};
-  if (tree_[i].kind != json_node::type::object) return fail(name, "Must be a JSON object."), std::string_view{};
+  if (tree_[i].kind != json_node::type::object)
+    return fail(name, "Must be a JSON object."), std::string_view{};
   for (auto j = i + 1; j < tree_[i].next; ++j)
     if (tree_[j].kind == json_node::type::real && !std::isfinite(tree_[j].real))
       return fail(name, "Holds a number that does not fit."), std::string_view{};
   out.clear();
   tree_.write(out, i);
-  if (out.size() > longest) return fail(name, "Must be at most " + std::to_string(longest) + " bytes as compact JSON."), std::string_view{};
+  if (out.size() > longest)
+    return fail(name, "Must be at most " + std::to_string(longest) + " bytes as compact JSON."),
+           std::string_view{};
   return out;
 }
 
@@ -179,7 +189,8 @@ std::uint32_t fields::array(std::string_view name, std::size_t least, std::size_
     if (required) fail(name, "This field is required.");
     return 0;
   }
-  if (tree_[i].kind == json_node::type::array && tree_[i].children >= least && tree_[i].children <= most) return i;
+  if (tree_[i].kind == json_node::type::array && tree_[i].children >= least && tree_[i].children <= most)
+    return i;
   fail(name, "Must be an array of " + std::to_string(least) + " to " + std::to_string(most) + " elements.");
   return 0;
 }

@@ -1,15 +1,15 @@
 #pragma once
 
+#include "base/clock.hpp"
+#include "base/ids.hpp"
+#include "dislock/errc.hpp"
+#include "server/json_tree.hpp"
+
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
-
-#include "base/clock.hpp"
-#include "base/ids.hpp"
-#include "dislock/errc.hpp"
-#include "server/json_tree.hpp"
 
 namespace dislock::server {
 
@@ -28,8 +28,8 @@ struct bad_request {
 
 /// Reads the members of one JSON object by name, and remembers the first that is wrong.
 ///
-/// Each getter answers with a default when the member is missing or wrong; `finish` tells whether anything was,
-/// also for members that nobody asked for. Views live as long as the tree.
+/// Each getter answers with a default when the member is missing or wrong; `finish` tells whether anything
+/// was, also for members that nobody asked for. Views live as long as the tree.
 class fields {
  public:
   /// `path` goes in front of the names in errors, e.g. `locks[1].`.

@@ -1,17 +1,17 @@
 #include "server/json_tree.hpp"
 
-#include <algorithm>
+#include "http/json_writer.hpp"
 
 #include <boost/json/basic_parser_impl.hpp>
 
-#include "http/json_writer.hpp"
+#include <algorithm>
 
 namespace dislock::server {
 
 namespace json = boost::json;
 
-// Receives the parser's events. Strings come in parts where they hold escapes; all parts of one lie side by side in
-// `chars_`, which never moves: what strings say is no longer than how they are written.
+// Receives the parser's events. Strings come in parts where they hold escapes; all parts of one lie side by
+// side in `chars_`, which never moves: what strings say is no longer than how they are written.
 struct json_tree::handler {
   static constexpr std::size_t max_object_size = static_cast<std::size_t>(-1);
   static constexpr std::size_t max_array_size = static_cast<std::size_t>(-1);
@@ -47,7 +47,8 @@ struct json_tree::handler {
     std::sort(tree.keys_.begin(), tree.keys_.end());
     const auto twice = std::adjacent_find(tree.keys_.begin(), tree.keys_.end());
     if (twice == tree.keys_.end()) return true;
-    tree.repeated_ = tree.open_.empty() ? std::string(*twice) : std::string(tree.nodes_[tree.open_[0] + 1].key);
+    tree.repeated_ =
+        tree.open_.empty() ? std::string(*twice) : std::string(tree.nodes_[tree.open_[0] + 1].key);
     if (tree.repeated_.empty()) tree.repeated_ = "body";
     ec = json::error::syntax;
     return false;
@@ -124,24 +125,34 @@ std::optional<json_tree::failure> json_tree::parse(std::string_view body) {
   if (ec == json::error::incomplete) return failure{"The body ends before its JSON does.", {}};
   if (ec) return failure{"The body is not valid JSON.", {}};
   const auto rest = body.substr(used);
-  if (rest.find_first_not_of(" \t\r\n") != std::string_view::npos) return failure{"Something follows the JSON object.", {}};
-  if (nodes_.empty() || nodes_[0].kind != json_node::type::object) return failure{"The body must be a JSON object.", {}};
+  if (rest.find_first_not_of(" \t\r\n") != std::string_view::npos)
+    return failure{"Something follows the JSON object.", {}};
+  if (nodes_.empty() || nodes_[0].kind != json_node::type::object)
+    return failure{"The body must be a JSON object.", {}};
   return std::nullopt;
 }
 
 void json_tree::write(std::string& out, std::uint32_t index) const {
   const auto& n = nodes_[index];
   switch (n.kind) {
-    case json_node::type::null: out += "null"; return;
-    case json_node::type::boolean: out += n.truth ? "true" : "false"; return;
-    case json_node::type::integer: http::append_integer(out, n.whole); return;
+    case json_node::type::null:
+      out += "null";
+      return;
+    case json_node::type::boolean:
+      out += n.truth ? "true" : "false";
+      return;
+    case json_node::type::integer:
+      http::append_integer(out, n.whole);
+      return;
     case json_node::type::big_integer:
     case json_node::type::real: {
       char digits[32];
       out.append(digits, static_cast<std::size_t>(std::snprintf(digits, sizeof digits, "%.17g", n.real)));
       return;
     }
-    case json_node::type::string: http::append_json_string(out, n.text); return;
+    case json_node::type::string:
+      http::append_json_string(out, n.text);
+      return;
     case json_node::type::array:
     case json_node::type::object: {
       const bool object = n.kind == json_node::type::object;

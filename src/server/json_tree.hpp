@@ -21,9 +21,9 @@ struct json_node {
   std::string_view text;       ///< string
 };
 
-/// A body as a flat tree: parsed by Boost.JSON's event parser into vectors that are reused, so that a small body
-/// costs no allocation. Stricter than most readers, because a typo must never weaken a request: the text is
-/// one object, no member is named twice, nesting ends at `max_depth`, strings are valid UTF-8.
+/// A body as a flat tree: parsed by Boost.JSON's event parser into vectors that are reused, so that a small
+/// body costs no allocation. Stricter than most readers, because a typo must never weaken a request: the text
+/// is one object, no member is named twice, nesting ends at `max_depth`, strings are valid UTF-8.
 ///
 /// Not thread safe. Nodes are numbered in the order of the text; 0 is the body itself.
 class json_tree {

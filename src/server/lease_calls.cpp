@@ -1,9 +1,9 @@
 // release, renew, cancel, validate, force release.
-#include <algorithm>
-#include <charconv>
-
 #include "base/log.hpp"
 #include "server/service.hpp"
+
+#include <algorithm>
+#include <charconv>
 
 namespace dislock::server {
 namespace {
@@ -70,13 +70,14 @@ void service::release(incoming x, std::string_view name) {
   if (named.wrong) return refuse(x, *named.wrong);
   if (const auto wrong = in.finish()) return refuse(x, *wrong);
   r.leases = named.leases;
-  engine_.release(r, [x, this, facts = facts_of(x.started, named.leases, r.multi)](answer<release_answers> a) {
-    engine_answered(x, engine_operation::release);
-    if (!a) return refuse(x, a.error(), &facts);
-    if (x->is_done()) return;
-    append_released(x->body(), facts, *a);
-    (void)reply(x);
-  });
+  engine_.release(r,
+                  [x, this, facts = facts_of(x.started, named.leases, r.multi)](answer<release_answers> a) {
+                    engine_answered(x, engine_operation::release);
+                    if (!a) return refuse(x, a.error(), &facts);
+                    if (x->is_done()) return;
+                    append_released(x->body(), facts, *a);
+                    (void)reply(x);
+                  });
 }
 
 void service::renew(incoming x, std::string_view name) {
@@ -108,7 +109,8 @@ void service::renew(incoming x, std::string_view name) {
 void service::cancel(incoming x, std::string_view name) {
   if (!no_query(x) || !parse_body(x)) return;
   fields in(body_, 0);
-  call_id call{name.empty(), lock_name(name), in.id<client_id>("clientId", true), in.id<request_id>("requestId", true)};
+  call_id call{name.empty(), lock_name(name), in.id<client_id>("clientId", true),
+               in.id<request_id>("requestId", true)};
   if (const auto wrong = in.finish()) return refuse(x, *wrong);
   engine_.cancel(call, [x, this](answer<cancelled> a) {
     engine_answered(x, engine_operation::cancel);
@@ -125,16 +127,17 @@ void service::validate(incoming x, std::string_view name) {
   const auto token = in.integer("fencingToken", 1, static_cast<std::int64_t>(fencing_token_limit) - 1);
   if (!token) in.fail("fencingToken", "This field is required.");
   if (const auto wrong = in.finish()) return refuse(x, *wrong);
-  engine_.validate(lock_name(name), fencing_token{static_cast<std::uint64_t>(*token)}, [x, this](answer<validity> a) {
-    engine_answered(x, engine_operation::read);
-    if (!a) return refuse(x, a.error(), nullptr);
-    if (x->is_done()) return;
-    http::json_writer w(x->body());
-    w.begin_object().member("current", a->current).key("latest");
-    a->latest ? w.value(to_number(*a->latest)) : w.null();
-    w.end_object();
-    (void)reply(x);
-  });
+  engine_.validate(lock_name(name), fencing_token{static_cast<std::uint64_t>(*token)},
+                   [x, this](answer<validity> a) {
+                     engine_answered(x, engine_operation::read);
+                     if (!a) return refuse(x, a.error(), nullptr);
+                     if (x->is_done()) return;
+                     http::json_writer w(x->body());
+                     w.begin_object().member("current", a->current).key("latest");
+                     a->latest ? w.value(to_number(*a->latest)) : w.null();
+                     w.end_object();
+                     (void)reply(x);
+                   });
 }
 
 void service::force_release(incoming x, std::string_view name) {
@@ -145,22 +148,28 @@ void service::force_release(incoming x, std::string_view name) {
   std::string request;
   std::vector<std::string_view> seen;
   for (const auto& [key, value] : *query) {
-    if (std::find(seen.begin(), seen.end(), key) != seen.end()) return refuse(x, errc::invalid_field, key, "Is given twice.");
+    if (std::find(seen.begin(), seen.end(), key) != seen.end())
+      return refuse(x, errc::invalid_field, key, "Is given twice.");
     seen.push_back(key);
     if (key == "fencingToken") {
       std::uint64_t number = 0;
       const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
-      if (error != std::errc{} || end != value.data() + value.size() || number == 0 || number >= fencing_token_limit)
-        return refuse(x, errc::invalid_field, "fencingToken", "Must be a whole number from 1 to 9007199254740991.");
+      if (error != std::errc{} || end != value.data() + value.size() || number == 0 ||
+          number >= fencing_token_limit)
+        return refuse(x, errc::invalid_field, "fencingToken",
+                      "Must be a whole number from 1 to 9007199254740991.");
       token = fencing_token{number};
     } else if (key == "reason") {
-      const bool printable = std::all_of(value.begin(), value.end(), [](char c) { return static_cast<unsigned char>(c) >= 0x20 && c != 0x7f; });
+      const bool printable = std::all_of(value.begin(), value.end(), [](char c) {
+        return static_cast<unsigned char>(c) >= 0x20 && c != 0x7f;
+      });
       if (value.empty() || value.size() > 200 || !printable)
         return refuse(x, errc::invalid_field, "reason", "Must be 1 to 200 printable bytes.");
       reason = value;
     } else if (key == "requestId") {
       if (!is_identifier(value, 128))
-        return refuse(x, errc::invalid_field, "requestId", "Must be 1 to 128 of the characters A-Z a-z 0-9 . _ ~ : / @ + = , and -.");
+        return refuse(x, errc::invalid_field, "requestId",
+                      "Must be 1 to 128 of the characters A-Z a-z 0-9 . _ ~ : / @ + = , and -.");
       request = value;
     } else {
       return refuse(x, errc::invalid_field, key.substr(0, 100), "There is no such query parameter.");

@@ -14,12 +14,18 @@ void secret_member(json_writer& w, std::string_view name, const auto& secret, st
 }
 
 void append_holder(json_writer& w, const holder_view& h) {
-  w.begin_object().member("clientId", h.client).member("fencingToken", to_number(h.token)).member("mode", to_string(h.mode));
+  w.begin_object()
+      .member("clientId", h.client)
+      .member("fencingToken", to_number(h.token))
+      .member("mode", to_string(h.mode));
   if (h.mode == lock_mode::semaphore) w.member("permits", h.permits);
   w.key("acquiredAt").time(to_epoch(h.acquired_at)).key("expiresAt").time(to_epoch(h.end));
   w.member("holdCount", h.hold_count);
   if (!h.metadata.empty()) w.key("metadata").raw(h.metadata);
-  w.member("autoRenew", h.auto_renew).member("principal", "").member("sessionBound", h.session_bound).end_object();
+  w.member("autoRenew", h.auto_renew)
+      .member("principal", "")
+      .member("sessionBound", h.session_bound)
+      .end_object();
 }
 
 void append_holders(json_writer& w, const std::vector<holder_view>& holders, std::size_t count) {
@@ -45,7 +51,9 @@ void append_lease(json_writer& w, std::string& out, std::string_view name, const
 std::string_view blocked_by(const lock_view& v, const waiter_view& waiting) {
   if (waiting.position > 1) return "queued_behind";
   if (v.closed_until) return "lock_delay";
-  return v.limit > 0 ? "permits" : v.locked ? "held" : "queued_behind";  // free: a multi request that lacks another lock
+  return v.limit > 0 ? "permits"
+         : v.locked  ? "held"
+                     : "queued_behind";  // free: a multi request that lacks another lock
 }
 
 }  // namespace
@@ -120,7 +128,10 @@ void append_released(std::string& out, const call_facts& call, const release_ans
 void append_renewed(std::string& out, const call_facts& call, const renew_answers& all, instant now) {
   json_writer w(out);
   const auto one = [&](const renewed& r) {
-    w.key("expiresAt").time(to_epoch(r.end)).member("ttl", to_ms(r.end - now)).member("fencingToken", to_number(r.token));
+    w.key("expiresAt")
+        .time(to_epoch(r.end))
+        .member("ttl", to_ms(r.end - now))
+        .member("fencingToken", to_number(r.token));
   };
   w.begin_object();
   if (!call.multi) {
@@ -162,7 +173,11 @@ void append_status(std::string& out, const lock_view& v) {
   for (const auto& x : v.waiters) {
     w.begin_object().member("clientId", x.client).member("mode", to_string(x.mode));
     if (x.mode == lock_mode::semaphore) w.member("permits", x.permits);
-    w.member("position", x.position).key("waitingSince").time(to_epoch(x.since)).key("deadline").time(to_epoch(x.deadline));
+    w.member("position", x.position)
+        .key("waitingSince")
+        .time(to_epoch(x.since))
+        .key("deadline")
+        .time(to_epoch(x.deadline));
     w.member("connected", x.connected).member("blockedBy", blocked_by(v, x)).end_object();
   }
   w.end_array().member("waiterCount", v.queue_length).member("queueLength", v.queue_length);
@@ -194,7 +209,11 @@ void append_session_page(std::string& out, const page<session_view>& p, instant 
   w.begin_object().key("sessions").begin_array();
   for (const auto& s : p.items) {
     w.begin_object().member("publicId", std::to_string(s.public_id)).member("clientId", s.client);
-    w.key("expiresAt").time(to_epoch(s.end)).member("ttl", to_ms(s.end - now)).member("leases", s.leases).end_object();
+    w.key("expiresAt")
+        .time(to_epoch(s.end))
+        .member("ttl", to_ms(s.end - now))
+        .member("leases", s.leases)
+        .end_object();
   }
   w.end_array();
   if (p.next) w.member("nextCursor", std::to_string(*p.next));
@@ -229,7 +248,9 @@ void append_cycle(json_writer& w, const std::vector<cycle_step>& cycle) {
 std::string explain(const dislock::refusal& why, const call_facts* call) {
   std::string out;
   json_writer w(out);
-  const auto lock = !why.lock.empty() ? why.lock : call && !call->names.empty() ? call->names[0] : std::string();
+  const auto lock = !why.lock.empty()              ? why.lock
+                    : call && !call->names.empty() ? call->names[0]
+                                                   : std::string();
   if (!lock.empty()) w.member("lockName", lock);
   switch (why.code) {
     case errc::lock_not_acquired:
@@ -241,8 +262,10 @@ std::string explain(const dislock::refusal& why, const call_facts* call) {
       w.key("cycle");
       append_cycle(w, why.cycle);
       w.member("advice",
-               "Release a lock of the cycle, or take all locks that you need in one multi request, then try again. If the "
-               "cycle names your own client, hold the lock once more by naming its lockId, or give each independent flow "
+               "Release a lock of the cycle, or take all locks that you need in one multi request, then try "
+               "again. If the "
+               "cycle names your own client, hold the lock once more by naming its lockId, or give each "
+               "independent flow "
                "of control its own clientId.");
       break;
     case errc::lock_mode_conflict:
@@ -253,9 +276,14 @@ std::string explain(const dislock::refusal& why, const call_facts* call) {
     case errc::session_not_found:
       if (why.ended) w.member("ended", to_string(*why.ended));
       break;
-    case errc::queue_full: w.member("queueLength", why.queue_length); break;
-    case errc::request_id_reused: w.member("field", "requestId"); break;
-    default: break;
+    case errc::queue_full:
+      w.member("queueLength", why.queue_length);
+      break;
+    case errc::request_id_reused:
+      w.member("field", "requestId");
+      break;
+    default:
+      break;
   }
   if (const auto after = retry_after(why.code)) w.member("retryAfter", after->count());
   return out;
@@ -266,10 +294,13 @@ std::optional<std::chrono::seconds> retry_after(errc code) noexcept {
     case errc::queue_full:
     case errc::request_memory_full:
     case errc::overloaded:
-    case errc::draining: return std::chrono::seconds(1);
+    case errc::draining:
+      return std::chrono::seconds(1);
     case errc::engine_unavailable:
-    case errc::outcome_unknown: return std::chrono::seconds(5);
-    default: return std::nullopt;
+    case errc::outcome_unknown:
+      return std::chrono::seconds(5);
+    default:
+      return std::nullopt;
   }
 }
 

@@ -1,15 +1,16 @@
-// What the service answers, as JSON. Each function appends one whole object; api/openapi.yaml is the contract.
+// What the service answers, as JSON. Each function appends one whole object; api/openapi.yaml is the
+// contract.
 #pragma once
-
-#include <span>
-#include <string>
-#include <string_view>
-#include <vector>
 
 #include "client/wait_room.hpp"
 #include "core/decision.hpp"
 #include "http/json_writer.hpp"
 #include "server/fields.hpp"
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
 
 namespace dislock::server {
 
@@ -27,7 +28,9 @@ struct call_facts {
 [[nodiscard]] inline std::chrono::milliseconds to_ms(duration d) noexcept {
   return std::chrono::floor<std::chrono::milliseconds>(std::max(d, duration::zero()));
 }
-[[nodiscard]] inline std::chrono::microseconds to_epoch(instant t) noexcept { return t.time_since_epoch(); }
+[[nodiscard]] inline std::chrono::microseconds to_epoch(instant t) noexcept {
+  return t.time_since_epoch();
+}
 
 void append_acquired(std::string& out, const call_facts& call, const granted& got, instant now);
 void append_queued(std::string& out, const call_facts& call, const std::vector<place>& places);

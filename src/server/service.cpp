@@ -1,9 +1,9 @@
 #include "server/service.hpp"
 
-#include <utility>
-
 #include "base/log.hpp"
 #include "server/no_store.hpp"
+
+#include <utility>
 
 namespace dislock::server {
 namespace {
@@ -69,11 +69,14 @@ void service::refuse(const incoming& x, errc code, std::string_view field, std::
   problem(x, {code, detail, members}, no_store);
 }
 
-void service::refuse(const incoming& x, const bad_request& why) { refuse(x, why.code, why.field, why.detail); }
+void service::refuse(const incoming& x, const bad_request& why) {
+  refuse(x, why.code, why.field, why.detail);
+}
 
 void service::refuse(const incoming& x, const dislock::refusal& why, const call_facts* facts) {
   std::string headers(no_store);
-  if (const auto after = retry_after(why.code)) headers += "Retry-After: " + std::to_string(after->count()) + "\r\n";
+  if (const auto after = retry_after(why.code))
+    headers += "Retry-After: " + std::to_string(after->count()) + "\r\n";
   if (why.code == errc::engine_unavailable || why.code == errc::outcome_unknown) {
     statistics_.on_engine_error(effect_of(why.code));
     log::warn("service", "the engine failed", {log::trace_id(x->trace_id()), {"code", to_string(why.code)}});
@@ -97,8 +100,9 @@ bool service::parse_body(const incoming& x) {
     return false;
   }
   if (const auto wrong = body_.parse(x->get().body)) {
-    wrong->repeated_field.empty() ? refuse(x, errc::invalid_json, "body", wrong->detail)
-                                  : refuse(x, errc::invalid_field, wrong->repeated_field.substr(0, 100), wrong->detail);
+    wrong->repeated_field.empty()
+        ? refuse(x, errc::invalid_json, "body", wrong->detail)
+        : refuse(x, errc::invalid_field, wrong->repeated_field.substr(0, 100), wrong->detail);
     return false;
   }
   return true;
@@ -109,7 +113,8 @@ bool service::no_query(const incoming& x) {
   if (x->get().query.empty()) return true;
   const auto given = http::parse_query(x->get().query);
   if (given && given->empty()) return true;
-  refuse(x, errc::invalid_field, given ? given->front().first.substr(0, 100) : "query", "There is no such query parameter.");
+  refuse(x, errc::invalid_field, given ? given->front().first.substr(0, 100) : "query",
+         "There is no such query parameter.");
   return false;
 }
 
@@ -125,9 +130,12 @@ bool service::meets(const incoming& x, fields& in) {
   for (auto i = list + 1; i < body_[list].next; i = body_[i].next, ++place) {
     const auto at = "require[" + std::to_string(place) + "]";
     const auto name = body_[i].text;
-    const auto known = std::find_if(capabilities::names.begin(), capabilities::names.end(), [&](const auto& c) { return c.name == name; });
+    const auto known = std::find_if(capabilities::names.begin(), capabilities::names.end(),
+                                    [&](const auto& c) { return c.name == name; });
     if (body_[i].kind != json_node::type::string || known == capabilities::names.end())
-      in.fail(at, "Must be one of fifo, shared, semaphore, multi, sessions, lockDelay, durable, durableFence, failoverSafeExclusion.");
+      in.fail(at,
+              "Must be one of fifo, shared, semaphore, multi, sessions, lockDelay, durable, durableFence, "
+              "failoverSafeExclusion.");
     else if (std::find(seen.begin(), seen.end(), name) != seen.end())
       in.fail(at, "Is named twice.");
     else if (!(engine_.about().*(known->has))) {
@@ -144,7 +152,9 @@ bool service::meets(const incoming& x, fields& in) {
     return false;
   }
   w.member("field", first_missing);
-  problem(x, {errc::unsupported_by_engine, "The engine does not guarantee what the request requires.", missing}, no_store);
+  problem(x,
+          {errc::unsupported_by_engine, "The engine does not guarantee what the request requires.", missing},
+          no_store);
   return false;
 }
 
@@ -183,7 +193,10 @@ void service::handle(http::exchange_ptr exchange) {
   for (const auto& r : routes) {
     if (r.path != path) continue;
     const auto call = get ? r.on_get : post ? r.on_post : nullptr;
-    if (!call) return method_not_allowed(x, r.on_get && r.on_post ? "GET, HEAD, POST" : r.on_get ? "GET, HEAD" : "POST");
+    if (!call)
+      return method_not_allowed(x, r.on_get && r.on_post ? "GET, HEAD, POST"
+                                   : r.on_get            ? "GET, HEAD"
+                                                         : "POST");
     x.what = get ? r.get_is : r.post_is;
     return (this->*call)(std::move(x));
   }
@@ -219,7 +232,8 @@ void service::route_lock(incoming x, std::string_view rest) {
     auto name = encoded;
     if (encoded.find('%') != std::string_view::npos) {
       decoded = http::percent_decode(encoded);
-      if (!decoded) return refuse(x, errc::invalid_lock_name, "name", "The name is not percent-encoded properly.");
+      if (!decoded)
+        return refuse(x, errc::invalid_lock_name, "name", "The name is not percent-encoded properly.");
       name = *decoded;
     }
     if (const auto why = why_not_a_lock_name(name)) return refuse(x, errc::invalid_lock_name, "name", *why);

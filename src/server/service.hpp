@@ -1,9 +1,5 @@
 #pragma once
 
-#include <memory>
-#include <string>
-#include <string_view>
-
 #include "client/keeper.hpp"
 #include "client/wait_room.hpp"
 #include "engine/engine.hpp"
@@ -18,12 +14,16 @@
 #include "server/replies.hpp"
 #include "server/statistics.hpp"
 
+#include <memory>
+#include <string>
+#include <string_view>
+
 namespace dislock::server {
 
 /// The REST service: turns each request into one call of the engine, and the engine's answer into the reply.
 ///
-/// It decides nothing about locks and holds no state of theirs. A grant is written only to a client that is still
-/// there; one that could not be written goes back to the engine.
+/// It decides nothing about locks and holds no state of theirs. A grant is written only to a client that is
+/// still there; one that could not be written goes back to the engine.
 ///
 /// One strand: the HTTP server's and the engine's. Shutdown: `drain`, then destroy after the HTTP server.
 class service final : private engine_listener {
@@ -31,7 +31,7 @@ class service final : private engine_listener {
   struct parts {
     dislock::engine& engine;
     const clock& time;
-    loop& wait_clock;   ///< each for one purpose alone
+    loop& wait_clock;  ///< each for one purpose alone
     loop& renew_clock;
     loop& event_clock;
   };
@@ -41,7 +41,8 @@ class service final : private engine_listener {
   /// Starts the engine. Once.
   void start();
   void handle(http::exchange_ptr x);
-  /// From now on nobody waits here: waiting calls are answered 503 `draining`, new waits are refused, streams end.
+  /// From now on nobody waits here: waiting calls are answered 503 `draining`, new waits are refused, streams
+  /// end.
   void drain();
   /// Where /metrics finds what the HTTP server counted; null before and after its life.
   void watch(const http::server* server) noexcept { http_ = server; }
@@ -127,8 +128,8 @@ class service final : private engine_listener {
   statistics statistics_;
   const http::server* http_ = nullptr;
   process_probe process_;
-  json_tree body_;         // of the request that is being read
-  std::string metadata_;   // scratch
+  json_tree body_;        // of the request that is being read
+  std::string metadata_;  // scratch
   bool draining_ = false;
 };
 

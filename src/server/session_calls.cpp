@@ -18,7 +18,10 @@ void service::open_session(incoming x) {
     const auto now = time_.now();
     http::json_writer w(x->body());
     w.begin_object().member("sessionId", a->id.to_string()).member("publicId", std::to_string(a->public_id));
-    w.key("expiresAt").time(to_epoch(a->end)).member("ttl", to_ms(a->end - now)).member("elapsed", to_ms(now - x.started));
+    w.key("expiresAt")
+        .time(to_epoch(a->end))
+        .member("ttl", to_ms(a->end - now))
+        .member("elapsed", to_ms(now - x.started));
     w.end_object();
     (void)reply(x);
   });
@@ -53,7 +56,11 @@ void service::close_session(incoming x) {
     engine_answered(x, engine_operation::session);
     if (!a) return refuse(x, a.error(), nullptr);
     if (x->is_done()) return;
-    http::json_writer(x->body()).begin_object().member("closed", true).member("released", a->released).end_object();
+    http::json_writer(x->body())
+        .begin_object()
+        .member("closed", true)
+        .member("released", a->released)
+        .end_object();
     (void)reply(x);
   });
 }

@@ -1,12 +1,12 @@
 // What there is: status, lists, statistics, health, capabilities, events.
-#include <algorithm>
-#include <charconv>
-
 #include "core/lock_table.hpp"
 #include "server/metrics.hpp"
 #include "server/no_store.hpp"
 #include "server/service.hpp"
 #include "server/version.hpp"
+
+#include <algorithm>
+#include <charconv>
 
 namespace dislock::server {
 namespace {
@@ -38,7 +38,9 @@ list_query read_query(std::string_view raw, std::string_view known) {
   }
   std::vector<std::string_view> seen;
   for (const auto& [key, value] : *given) {
-    const auto wrong = [&](std::string detail) { q.wrong = {errc::invalid_field, key.substr(0, 100), std::move(detail)}; };
+    const auto wrong = [&](std::string detail) {
+      q.wrong = {errc::invalid_field, key.substr(0, 100), std::move(detail)};
+    };
     if (key.empty() || (" " + std::string(known) + " ").find(" " + key + " ") == std::string::npos) {
       wrong("There is no such query parameter.");
       if (key.empty()) q.wrong->field = "query";
@@ -48,7 +50,8 @@ list_query read_query(std::string_view raw, std::string_view known) {
       if (!is_identifier(value, 255)) wrong("Must be 1 to 255 of the characters of a lock name.");
       q.prefix = value;
     } else if (key == "clientId") {
-      if (!is_identifier(value, 128)) wrong("Must be 1 to 128 of the characters A-Z a-z 0-9 . _ ~ : / @ + = , and -.");
+      if (!is_identifier(value, 128))
+        wrong("Must be 1 to 128 of the characters A-Z a-z 0-9 . _ ~ : / @ + = , and -.");
       q.client = value;
     } else if (key == "limit") {
       const auto n = number(value);
@@ -131,7 +134,10 @@ void service::health(const incoming& x, bool must_be_ready) {
   w.begin_object().member("status", !ready ? "unavailable" : engine_.overloaded() ? "degraded" : "ok");
   w.key("engine").begin_object().member("name", engine_.about().engine).member("ready", engine.ready);
   if (!engine.detail.empty()) w.member("detail", engine.detail);
-  w.end_object().member("draining", draining_).member("version", version).member("uptime", to_ms(time_.now() - started_));
+  w.end_object()
+      .member("draining", draining_)
+      .member("version", version)
+      .member("uptime", to_ms(time_.now() - started_));
   w.end_object();
   (void)reply(x, must_be_ready && !ready ? 503 : 200);
 }
@@ -141,14 +147,20 @@ void service::describe(incoming x) {
   const auto& about = engine_.about();
   const char grade = static_cast<char>(about.grade);
   http::json_writer w(x->body());
-  w.begin_object().member("engine", about.engine).member("version", version).member("class", std::string_view(&grade, 1));
+  w.begin_object()
+      .member("engine", about.engine)
+      .member("version", version)
+      .member("class", std::string_view(&grade, 1));
   for (const auto& c : capabilities::names) w.member(c.name, about.*(c.has));
   w.member("minTimeout", to_ms(about.min_ttl)).member("maxTimeout", settings_.max_timeout);
-  w.member("defaultTimeout", settings_.default_timeout).member("timeoutResolution", to_ms(about.ttl_resolution));
+  w.member("defaultTimeout", settings_.default_timeout)
+      .member("timeoutResolution", to_ms(about.ttl_resolution));
   w.member("maxWaitTimeout", 600).member("maxLockDelay", 60).member("maxMetadataBytes", 4096);
   w.member("maxLocksPerRequest", 32).member("maxQueueLength", core::table_options{}.queue_max);
   w.member("requestMemory", settings_.request_memory).member("waiterGrace", settings_.waiter_grace);
-  w.member("pollSlice", settings_.poll_slice).member("deadlockDetection", settings_.deadlock_detection).end_object();
+  w.member("pollSlice", settings_.poll_slice)
+      .member("deadlockDetection", settings_.deadlock_detection)
+      .end_object();
   (void)reply(x);
 }
 
