@@ -17,7 +17,7 @@ function(dislock_project_options)
     $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized;-Wno-restrict;-Wno-array-bounds;-Wno-stringop-overflow;-Wno-stringop-overread;-Wno-dangling-pointer>)
   target_compile_definitions(dislock_options INTERFACE
     BOOST_ASIO_NO_DEPRECATED
-    BOOST_ASIO_SEPARATE_COMPILATION   # Asio and Beast are compiled once, in src/http/boost_sources.cpp
+    BOOST_ASIO_SEPARATE_COMPILATION   # Asio and Beast are compiled once, in src/base/boost_sources.cpp
     BOOST_BEAST_SEPARATE_COMPILATION
     BOOST_ASIO_DISABLE_BOOST_COROUTINE)
   if(DISLOCK_SANITIZE)

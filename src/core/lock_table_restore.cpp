@@ -22,7 +22,7 @@ bool lock_table::load(std::string_view key, std::string_view value) {
       if (key.size() == 1) in.table = parse_table_record(value);
       return key.size() == 1 && in.table.has_value();
     case record_kind::session: return take(in.sessions, parse_session_record(value), &session_record::public_id);
-    case record_kind::lease: 
+    case record_kind::lease:
       return take(in.leases, parse_lease_record(value), [](const lease_record& r) { return to_number(r.token); });
     case record_kind::waiter: return take(in.waiters, parse_waiter_record(value), &waiter_record::arrival);
     case record_kind::memo: return take(in.memos, parse_memo_record(value), &memo_record::number);

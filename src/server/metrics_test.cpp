@@ -204,7 +204,7 @@ TEST(ProcessStat, IsNotMadeUpFromSomethingElse) {
 TEST(ProcessProbe, KnowsThisProcess) {
   const process_probe probe;
   const auto facts = probe.read();
-  const auto now = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+  const auto now = std::chrono::duration<double>(boottime_clock().now().time_since_epoch()).count();
   EXPECT_LT(facts.started, now + 1);
   EXPECT_GT(facts.started, now - 3'600);
   EXPECT_GE(facts.cpu, 0);
