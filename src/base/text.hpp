@@ -16,7 +16,7 @@ class text {
   text() noexcept = default;
   explicit text(std::string_view s) {
     if (s.size() <= in_place) {
-      std::memcpy(bytes_, s.data(), s.size());
+      if (!s.empty()) std::memcpy(bytes_, s.data(), s.size());
       bytes_[in_place] = static_cast<char>(s.size());
       return;
     }

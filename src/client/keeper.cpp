@@ -31,6 +31,7 @@ void keeper::renew_due() {
     const lease_proof proof{lock_name(one.name), one.id, {}};
     renew_request request;
     request.leases = {&proof, 1};
+    request.by_service = true;
     // Back in line before the call: the answer may come at once and take it out again.
     node.key() = later(now, one.every);
     const auto id = one.id.bits;

@@ -12,7 +12,7 @@ namespace dislock {
 ///
 /// Every min(interval, ttl/3), until the engine says that the lease is not held any more: released, ended with its
 /// session, or at the end of its maxHold, which the engine enforces. A renewal that fails for another reason is
-/// tried again with the next turn. One strand.
+/// tried again with the next turn. A lease that turns out not to have been delivered is let go. One strand.
 class keeper {
  public:
   /// `renewal_clock` is for this keeper alone.

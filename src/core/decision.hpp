@@ -96,6 +96,7 @@ struct grant {
   std::uint32_t permits = 1;
   std::uint32_t limit = 0;
   std::uint32_t hold_count = 1;
+  std::uint32_t told = 0;  ///< which telling of the lease this is; see lock_table::undelivered
   instant end{};
   std::optional<instant> renewed_until;
 };
@@ -213,6 +214,7 @@ struct renew_request {
   std::span<const lease_proof> leases;
   bool multi = false;
   std::optional<duration> ttl;  ///< nothing: as long as it was granted for
+  bool by_service = false;      ///< not by the owner: proves nothing, and leaves a grant that nobody received alone
 };
 
 /// Answers per lock, in the order of the request.

@@ -65,6 +65,7 @@ struct lease : timed {
   std::uint32_t moved_ms = 0;  // how far restarts have moved `end` since the last grant or renewal
   std::uint32_t hold_count = 1;
   std::uint32_t permits = 1;
+  std::uint32_t told = 0;  // how often its owner was told of it again
   core::lock* on = nullptr;
   core::client* owner = nullptr;
   core::session* bound = nullptr;

@@ -144,6 +144,7 @@ grant lock_table::as_grant(const lease& l) const {
   g.permits = l.permits;
   g.limit = l.on->limit;
   g.hold_count = l.hold_count;
+  g.told = l.told;
   g.end = l.effective_end();
   if (l.auto_renew) g.renewed_until = l.hold_limit;
   return g;
@@ -285,6 +286,8 @@ acquire_answer lock_table::repeat(instant now, memo& m, std::uint64_t print) {
   granted out;
   out.repeated = true;
   for (const auto& s : slots) {
+    ++s.alive->told;
+    out.claimed = out.claimed || s.alive->provisional;
     claim(now, *s.alive);
     out.leases.push_back(as_grant(*s.alive));
     out.waited = s.alive->acquired_at - m.when;

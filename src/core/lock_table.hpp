@@ -77,7 +77,9 @@ class lock_table {
   /// queue; with one its place is kept for the grace. Nothing happens if a newer call speaks for it.
   void detach(instant now, ticket id, std::uint32_t epoch);
   /// A grant whose reply could not be written: taken back at once, or, with a request id, kept for the grace.
-  void undelivered(instant now, lock_id id);
+  /// Nothing happens if its owner has been told of the lease again meanwhile (`told` is that of the grant), or has
+  /// shown that he knows of it: then he may rely on it.
+  void undelivered(instant now, lock_id id, std::uint32_t told = 0);
 
   /// Ends what ended at or before `now` and hands locks on, a bounded amount of it. True: there is more to do
   /// at once. To be called at `next_deadline()`, and again while it returns true.
@@ -136,7 +138,7 @@ class lock_table {
   lease* find_live(instant now, const lease_proof& proof, client_id who, bool renewal_is_enough) const;
   static refusal_ptr not_held(std::optional<end_reason> how);
   answer<released> release_one(instant now, const lease_proof& proof, client_id who);
-  answer<renewed> renew_one(instant now, const lease_proof& proof, client_id who, std::optional<duration> ttl);
+  answer<renewed> renew_one(instant now, const lease_proof& proof, const renew_request& request);
   void claim(instant now, lease& l);
   void end(instant now, lease& l, end_reason how, std::string_view reason = {});
 

@@ -110,12 +110,16 @@ answer<release_answers> lock_table::release(instant now, const release_request& 
                                print_of("release", r.leases, std::nullopt), again, decide);
 }
 
-answer<renewed> lock_table::renew_one(instant now, const lease_proof& proof, client_id who, std::optional<duration> ttl) {
-  auto* l = find_live(now, proof, who, true);
+answer<renewed> lock_table::renew_one(instant now, const lease_proof& proof, const renew_request& r) {
+  auto* l = find_live(now, proof, r.client, true);
   if (!l) return not_held(ends_.find(proof.id, proof.renewal));
-  claim(now, *l);
+  if (r.by_service && l->provisional) return errc::lock_not_held;
+  if (!r.by_service) {
+    ++l->told;
+    claim(now, *l);
+  }
   if (!l->bound) {
-    if (ttl) l->ttl = *ttl;
+    if (r.ttl) l->ttl = *r.ttl;
     if (const auto end = later(now, l->ttl); end >= l->at) {
       schedule(*l, end);
       l->moved_ms = 0;
@@ -149,7 +153,7 @@ answer<renew_answers> lock_table::renew(instant now, const renew_request& r) {
     renew_answers out;
     std::vector<renewal_slot> slots;
     for (const auto& p : r.leases) {
-      auto one = renew_one(now, p, r.client, r.ttl);
+      auto one = renew_one(now, p, r);
       if (!r.request.empty()) one ? slots.push_back({one->token, nullptr}) : slots.push_back({{}, one.error_ptr()});
       out.push_back(std::move(one));
     }
@@ -249,10 +253,10 @@ answer<forced> lock_table::force_release(instant now, lock_name name, std::optio
   return once<forced>(now, {false, name, {}, request}, print, again, decide);
 }
 
-void lock_table::undelivered(instant now, lock_id id) {
+void lock_table::undelivered(instant now, lock_id id, std::uint32_t told) {
   begin(now);
   const auto it = leases_.find(id);
-  if (it == leases_.end() || (*it)->hold_count > 1 || (*it)->provisional || !(*it)->lives(now)) return;
+  if (it == leases_.end() || (*it)->hold_count > 1 || (*it)->provisional || (*it)->told != told || !(*it)->lives(now)) return;
   auto& l = **it;
   if (l.remembered) {
     const auto was_to_end = l.effective_end();

@@ -109,7 +109,7 @@ bool lock_table::start(instant now) {
     l->id = r.id;
     l->renewal = r.renewal;
     l->token = r.token;
-    l->acquired_at = r.acquired_at;
+    l->acquired_at = std::min(r.acquired_at, now);
     auto end = r.end;
     l->hold_limit = r.hold_limit;
     l->ttl = r.ttl;
@@ -257,7 +257,7 @@ bool lock_table::start(instant now) {
     ++w->who->references;
     w->who->waits.push_front(*w);
     w->multi = r.multi;
-    w->since = r.since;
+    w->since = std::min(r.since, now);
     w->deadline = later(r.deadline, away);
     w->attached = false;
     w->grace_end = later(now, options_.waiter_grace);

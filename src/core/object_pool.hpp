@@ -7,6 +7,15 @@
 
 #include <boost/pool/pool.hpp>
 
+// g++ says so one way, clang another.
+#if defined(__SANITIZE_ADDRESS__)
+#define DISLOCK_ADDRESS_SANITIZER
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define DISLOCK_ADDRESS_SANITIZER
+#endif
+#endif
+
 namespace dislock::core {
 
 /// Creates and destroys in O(1). Memory goes back to the system with the pool. Under AddressSanitizer every
@@ -16,7 +25,7 @@ class object_pool {
  public:
   template <class... Args>
   [[nodiscard]] T* create(Args&&... args) {
-#if defined(__SANITIZE_ADDRESS__) || (defined(__has_feature) && __has_feature(address_sanitizer))
+#ifdef DISLOCK_ADDRESS_SANITIZER
     return new T(std::forward<Args>(args)...);
 #else
     void* place = pool_.malloc();
@@ -25,7 +34,7 @@ class object_pool {
 #endif
   }
   void destroy(T* object) noexcept {
-#if defined(__SANITIZE_ADDRESS__) || (defined(__has_feature) && __has_feature(address_sanitizer))
+#ifdef DISLOCK_ADDRESS_SANITIZER
     delete object;
 #else
     object->~T();

@@ -152,11 +152,16 @@ void service::deliver(call& c, const granted& got) {
   const auto& x = c.x;
   const auto give_back = [this, got] {
     if (got.repeated && !got.claimed) return;
-    for (const auto& lease : got.leases) engine_.undelivered(lease.id);
+    for (const auto& lease : got.leases) engine_.undelivered(lease.id, lease.told);
   };
   if (x->is_done() || x->peer_gone()) {
-    if (!x->is_done()) (void)x->reply(200);  // into nothing
-    return give_back();
+    give_back();
+    if (x->is_done()) return;
+    // It may have closed only its sending side, and still read.
+    dislock::refusal why;
+    why.code = c.facts.request.empty() ? errc::lock_not_held : errc::outcome_unknown;
+    if (c.facts.request.empty()) why.ended = end_reason::undelivered;
+    return refuse(x, why, &c.facts);
   }
   for (const auto& lease : got.leases)
     if (!got.repeated && lease.hold_count > 1) statistics_.on_reentry(lease.mode, time_.now());

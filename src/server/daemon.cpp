@@ -106,8 +106,8 @@ class shutdown {
     log::info("daemon", "draining", {{"waiting_calls", calls_.waiting()}});
     server_.stop_accepting();
     server_.on_drained([this] { close_engine(); });
+    server_.close_idle();  // first, so that the replies to those who wait say that the connection ends
     calls_.drain();
-    server_.close_idle();
     deadline_ = std::chrono::steady_clock::now() + patience_;
     watch();
   }
@@ -144,6 +144,7 @@ class shutdown {
 int run_daemon(const config& settings) {
   log::configure({settings.log_level, settings.log_format});
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error of the write, like a full disk
   raise_file_limit();
 
   boottime_clock time;

@@ -76,6 +76,8 @@ int sync_directory(const std::string& path) {
 }
 
 // 0 or errno. With `durable`, the name is durable only once the directory is synced.
+constexpr std::size_t room_to_open = 64 * 1024;
+
 int write_file(const std::string& path, std::string_view text, bool durable) {
   const file_descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
   if (!file) return errno;
@@ -157,7 +159,7 @@ journal_result<contents> inspect(const std::string& path) {
       has_draft = true;
     else if (name == "records")
       has_records = true;
-    else if (name != "owner" && name != "lost+found")
+    else if (name != "owner" && name != "room" && name != "lost+found")
       stranger = name;
   }
   if (code) return error(reason::io, "cannot read the directory " + path + ": " + code.message());
@@ -503,6 +505,13 @@ journal_result<std::unique_ptr<journal>> journal::open(journal_options options) 
     fs::remove_all(records, code);
     if (::mkdir(records.c_str(), 0700) != 0) return os_error("cannot create " + records, errno);
   }
+
+  // RocksDB aborts when the first thing that it writes does not fit (its build has assertions on). So the disk
+  // is asked first, for about what opening a store writes.
+  const auto probe = path + "/room";
+  const int no_room = write_file(probe, std::string(room_to_open, '\0'), true);
+  ::unlink(probe.c_str());
+  if (no_room) return os_error("there is no room to open the store in " + path, no_room);
 
   auto made = std::make_unique<state>();
   made->options = std::move(options);

@@ -229,9 +229,9 @@ void table_engine::detach(ticket id, std::uint32_t epoch) {
   after_decision();
 }
 
-void table_engine::undelivered(const lock_id& id) {
+void table_engine::undelivered(const lock_id& id, std::uint32_t told) {
   if (stopped_ || !health().ready) return;
-  table_.undelivered(now(), id);
+  table_.undelivered(now(), id, told);
   after_decision();
 }
 

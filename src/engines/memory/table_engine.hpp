@@ -53,7 +53,7 @@ class table_engine final : public engine, private core::table_observer {
   const capabilities& about() const noexcept override { return options_.about; }
   engine_health health() const override;
   instant now() const noexcept override { return loop_.now(); }
-  bool overloaded() const noexcept override { return log_ && log_->backlogged(); }
+  bool overloaded() const noexcept override { return log_ && log_->failure().empty() && log_->backlogged(); }
   event_log& events() noexcept override { return events_; }
   void start(engine_listener& listener) override;
   void stop(unique_function<void()> done) override;
@@ -68,7 +68,7 @@ class table_engine final : public engine, private core::table_observer {
   void keep_session(session_id id, request_id request, completion<answer<session_kept>> done) override;
   void close_session(session_id id, request_id request, completion<answer<session_closed>> done) override;
   void detach(ticket id, std::uint32_t epoch) override;
-  void undelivered(const lock_id& id) override;
+  void undelivered(const lock_id& id, std::uint32_t told) override;
 
   void status(lock_name name, std::size_t holders, std::size_t waiters, completion<answer<lock_view>> done) override;
   void validate(lock_name name, fencing_token token, completion<answer<validity>> done) override;

@@ -1,6 +1,6 @@
 #include "client/wait_room.hpp"
 
-#include "../tests/conformance/manual_loop.hpp"
+#include "engine/test_manual_loop.hpp"
 #include "../tests/integration/held_log.hpp"
 
 #include <gmock/gmock.h>
