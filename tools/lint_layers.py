@@ -29,7 +29,7 @@ LIBRARIES = {
     "CLI/": ("src/server/config.cpp", "apps/", "bench/"),
     "rocksdb/": ("src/engines/embedded/",),
     "prometheus/": ("src/server/",),
-    "boost/beast": ("src/http/", "src/engines/etcd/", "src/engines/remote/", "tests/", "bench/", "apps/"),
+    "boost/beast": ("src/base/boost_sources.cpp", "src/http/", "src/engines/etcd/", "src/engines/remote/", "tests/", "bench/", "apps/"),
     "boost/asio": ("src/base/", "src/engine/", "src/engines/", "src/client/", "src/http/", "src/server/", "include/", "apps/", "tests/",
                    "bench/"),
 }

@@ -1,18 +1,19 @@
 #pragma once
 
-#include <map>
-#include <string>
-
 #include "engine/engine.hpp"
 #include "engine/loop.hpp"
+
+#include <map>
+#include <string>
 
 namespace dislock {
 
 /// Renews leases for callers that cannot run a heartbeat (autoRenew).
 ///
-/// Every min(interval, ttl/3), until the engine says that the lease is not held any more: released, ended with its
-/// session, or at the end of its maxHold, which the engine enforces. A renewal that fails for another reason is
-/// tried again with the next turn. A lease that turns out not to have been delivered is let go. One strand.
+/// Every min(interval, ttl/3), until the engine says that the lease is not held any more: released, ended
+/// with its session, or at the end of its maxHold, which the engine enforces. A renewal that fails for
+/// another reason is tried again with the next turn. A lease that turns out not to have been delivered is let
+/// go. One strand.
 class keeper {
  public:
   /// `renewal_clock` is for this keeper alone.
@@ -40,7 +41,7 @@ class keeper {
   engine& engine_;
   loop& loop_;
   const duration interval_;
-  line line_;  // by the time of the next renewal
+  line line_;                                                    // by the time of the next renewal
   std::map<std::array<std::uint64_t, 2>, line::iterator> kept_;  // by lease
   std::uint64_t renewals_ = 0;
   completion<bool> told_;

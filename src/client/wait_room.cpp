@@ -44,12 +44,13 @@ void wait_room::end_slices() {
     slices_.pop_front();
     const auto it = calls_.find(static_cast<std::uint64_t>(over.id));
     if (it == calls_.end() || it->second.epoch != over.epoch) continue;
-    // The place is looked up while it is still ours; the answer may come later, and by then it may be granted.
+    // The place is looked up while it is still ours; the answer may come later, and by then it may be
+    // granted.
     engine_.places(over.id, [this, over](answer<std::optional<std::vector<place>>> found) {
       const auto still = calls_.find(static_cast<std::uint64_t>(over.id));
       if (still == calls_.end() || still->second.epoch != over.epoch) return;
       if (found && !*found) return;  // decided: the decision is on its way
-      if (found && !over.grace) {    // it waits in one piece, for as long as there is an engine that may decide
+      if (found && !over.grace) {  // it waits in one piece, for as long as there is an engine that may decide
         slices_.push_back({later(loop_.now(), slice_), over.id, over.epoch, over.grace});
         loop_.wake_at(slices_.front().at);
         return;

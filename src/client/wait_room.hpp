@@ -1,15 +1,15 @@
 #pragma once
 
+#include "engine/engine.hpp"
+#include "engine/loop.hpp"
+
+#include <boost/unordered/unordered_flat_map.hpp>
+
 #include <cstdint>
 #include <list>
 #include <memory>
 #include <variant>
 #include <vector>
-
-#include <boost/unordered/unordered_flat_map.hpp>
-
-#include "engine/engine.hpp"
-#include "engine/loop.hpp"
 
 namespace dislock {
 
@@ -20,9 +20,9 @@ struct still_queued {
 
 /// Where calls wait for requests that the engine has queued: one small entry a call, no thread.
 ///
-/// Each call that waits ends exactly once: with the engine's decision, with `still_queued` after its slice (or with
-/// the engine's error, if it has failed by then), or by `leave`, which tells nobody. One strand. Owned by the service; outlives nothing of its callers, who must
-/// `leave` or be told.
+/// Each call that waits ends exactly once: with the engine's decision, with `still_queued` after its slice
+/// (or with the engine's error, if it has failed by then), or by `leave`, which tells nobody. One strand.
+/// Owned by the service; outlives nothing of its callers, who must `leave` or be told.
 class wait_room {
  public:
   using outcome = std::variant<granted, refusal_ptr, still_queued>;
@@ -60,7 +60,7 @@ class wait_room {
   loop& loop_;
   const duration slice_;
   boost::unordered_flat_map<std::uint64_t, call> calls_;  // by ticket: the newest call of each
-  std::list<slice_end> slices_;                           // all slices are equally long, so in order of their ends
+  std::list<slice_end> slices_;  // all slices are equally long, so in order of their ends
 };
 
 }  // namespace dislock

@@ -1,10 +1,10 @@
 // Everything in the table that ends at an instant, in the order in which it ends.
 #pragma once
 
-#include <boost/intrusive/set.hpp>
-
 #include "base/assert.hpp"
 #include "base/clock.hpp"
+
+#include <boost/intrusive/set.hpp>
 
 namespace dislock::core {
 
@@ -61,7 +61,9 @@ class deadline_queue {
       return a.at != b.at ? a.at < b.at : a.kind < b.kind;
     }
   };
-  boost::intrusive::multiset<timed, boost::intrusive::compare<before>, boost::intrusive::constant_time_size<false>> set_;
+  boost::intrusive::multiset<timed, boost::intrusive::compare<before>,
+                             boost::intrusive::constant_time_size<false>>
+      set_;
 };
 
 }  // namespace dislock::core

@@ -82,7 +82,8 @@ TEST_F(DeadlineQueue, StaysInOrderUnderRandomMoves) {
   for (int i = 0; i < 200; ++i) all.emplace_back(timer_kind{static_cast<std::uint8_t>(random() % 4)});
   for (int i = 0; i < 5'000; ++i) {
     auto& t = all[random() % all.size()];
-    random() % 4 == 0 ? queue_.cancel(t) : queue_.schedule(t, start + std::chrono::milliseconds(random() % 50));
+    random() % 4 == 0 ? queue_.cancel(t)
+                      : queue_.schedule(t, start + std::chrono::milliseconds(random() % 50));
   }
   const auto scheduled = std::count_if(all.begin(), all.end(), [](const auto& t) { return t.scheduled; });
 

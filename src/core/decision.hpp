@@ -1,6 +1,12 @@
 // What a lock table is asked and what it answers, as plain values. No behaviour lives here.
 #pragma once
 
+#include "base/clock.hpp"
+#include "base/ids.hpp"
+#include "dislock/errc.hpp"
+
+#include <boost/container/small_vector.hpp>
+
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -9,12 +15,6 @@
 #include <string_view>
 #include <variant>
 #include <vector>
-
-#include <boost/container/small_vector.hpp>
-
-#include "base/clock.hpp"
-#include "base/ids.hpp"
-#include "dislock/errc.hpp"
 
 namespace dislock {
 
@@ -40,8 +40,9 @@ enum class end_reason : std::uint8_t {
 };
 
 [[nodiscard]] constexpr std::string_view to_string(end_reason r) noexcept {
-  constexpr std::string_view names[] = {"unknown", "released",       "cancelled",       "expired",    "max_hold",
-                                        "forced",  "session_closed", "session_expired", "undelivered"};
+  constexpr std::string_view names[] = {"unknown",        "released",        "cancelled",
+                                        "expired",        "max_hold",        "forced",
+                                        "session_closed", "session_expired", "undelivered"};
   return names[static_cast<std::size_t>(r)];
 }
 
@@ -79,10 +80,10 @@ struct acquire_request {
   duration lock_delay{};
   std::optional<duration> max_hold;
   bool auto_renew = false;
-  session_id session;  ///< empty: a lease of its own
-  lock_id reentry;     ///< not empty: hold this lease once more
+  session_id session;            ///< empty: a lease of its own
+  lock_id reentry;               ///< not empty: hold this lease once more
   bool reentry_as_held = false;  ///< in whatever mode it is held; else the want must say the same
-  std::string_view metadata;  ///< JSON text, or empty
+  std::string_view metadata;     ///< JSON text, or empty
 };
 
 /// One lease as its owner is told of it.
@@ -214,7 +215,8 @@ struct renew_request {
   std::span<const lease_proof> leases;
   bool multi = false;
   std::optional<duration> ttl;  ///< nothing: as long as it was granted for
-  bool by_service = false;      ///< not by the owner: proves nothing, and leaves a grant that nobody received alone
+  bool by_service =
+      false;  ///< not by the owner: proves nothing, and leaves a grant that nobody received alone
 };
 
 /// Answers per lock, in the order of the request.
@@ -273,8 +275,8 @@ struct lock_view {
   std::size_t holder_count = 0;
   std::vector<waiter_view> waiters;
   std::size_t queue_length = 0;
-  std::optional<fencing_token> latest;   ///< the last token minted, while the lock is in use
-  std::optional<instant> closed_until;   ///< lock-delay
+  std::optional<fencing_token> latest;  ///< the last token minted, while the lock is in use
+  std::optional<instant> closed_until;  ///< lock-delay
 };
 
 /// Where a queued request stands, lock by lock.
@@ -333,8 +335,9 @@ enum class event_type : std::uint8_t {
 };
 
 [[nodiscard]] constexpr std::string_view to_string(event_type t) noexcept {
-  constexpr std::string_view names[] = {"acquired",  "queued",   "refused",        "released",       "expired",        "forced",
-                                        "undelivered", "cancelled", "deadlock", "session_opened", "session_closed", "session_expired"};
+  constexpr std::string_view names[] = {"acquired", "queued",         "refused",        "released",
+                                        "expired",  "forced",         "undelivered",    "cancelled",
+                                        "deadlock", "session_opened", "session_closed", "session_expired"};
   return names[static_cast<std::size_t>(t)];
 }
 

@@ -5,22 +5,23 @@
 //  2. A waiter has one queue entry in the queue of each lock that it waits for; all of one arrival.
 //  3. A lock without leases, waiters, lock-delay and memos does not exist.
 //  4. A client without leases, waiters, sessions and memos does not exist.
-//  5. A memo points at its waiter or its live leases, and they point back; when the last has ended the memo is
+//  5. A memo points at its waiter or its live leases, and they point back; when the last has ended the memo
+//  is
 //     in the list of those to be forgotten.
 #pragma once
+
+#include "base/text.hpp"
+#include "core/deadline_queue.hpp"
+#include "core/decision.hpp"
+
+#include <boost/intrusive/list.hpp>
+#include <boost/intrusive/slist.hpp>
 
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <variant>
 #include <vector>
-
-#include <boost/intrusive/list.hpp>
-#include <boost/intrusive/slist.hpp>
-
-#include "base/text.hpp"
-#include "core/deadline_queue.hpp"
-#include "core/decision.hpp"
 
 namespace dislock::core {
 
@@ -109,7 +110,8 @@ struct waiter : timed {
   [[nodiscard]] std::span<queue_entry> wanted() const noexcept { return {entries.get(), entry_count}; }
 };
 
-using client_waits = bi::slist<waiter, bi::member_hook<waiter, client_hook, &waiter::of_client>, bi::constant_time_size<false>>;
+using client_waits = bi::slist<waiter, bi::member_hook<waiter, client_hook, &waiter::of_client>,
+                               bi::constant_time_size<false>>;
 
 /// One flow of control that asks for locks: a node of the wait-for graph.
 struct client {
@@ -198,9 +200,9 @@ struct memo {
   text request;
   std::uint64_t fingerprint = 0;  // of the body
   std::uint64_t number = 0;       // names its record
-  instant when{};  // the first call; once in line, the time to be forgotten
-  std::variant<was_cancelled, waiter*, lease_slot, std::unique_ptr<std::vector<lease_slot>>, reentered, released,
-               std::unique_ptr<settled>>
+  instant when{};                 // the first call; once in line, the time to be forgotten
+  std::variant<was_cancelled, waiter*, lease_slot, std::unique_ptr<std::vector<lease_slot>>, reentered,
+               released, std::unique_ptr<settled>>
       outcome;
   memo* older = nullptr;  // the next of the same lease
   memo_hook in_line;      // of those to be forgotten

@@ -6,14 +6,17 @@
 namespace dislock::core {
 namespace {
 
-// Everything that makes a call what it is. Not the patience: the first call has set it, and a client that asks
-// again naturally asks with what is left of it.
+// Everything that makes a call what it is. Not the patience: the first call has set it, and a client that
+// asks again naturally asks with what is left of it.
 std::uint64_t print_of(const acquire_request& r) {
   if (r.request.empty()) return 0;
   fingerprint f("acquire");
   f.add(std::uint64_t{r.multi});
   for (const auto& w : r.wants)
-    f.add(w.name.view()).add(static_cast<std::uint64_t>(w.mode)).add(std::uint64_t{w.limit}).add(std::uint64_t{w.permits});
+    f.add(w.name.view())
+        .add(static_cast<std::uint64_t>(w.mode))
+        .add(std::uint64_t{w.limit})
+        .add(std::uint64_t{w.permits});
   f.add(r.ttl).add(r.lock_delay).add(r.max_hold.value_or(duration(-1))).add(std::uint64_t{r.auto_renew});
   return f.add(r.session).add(r.reentry).add(r.metadata).value();
 }
@@ -22,7 +25,9 @@ call_id call_of(const acquire_request& r) {
   return {r.multi, r.multi ? lock_name() : r.wants[0].name, r.client, r.request};
 }
 
-std::uint32_t limit_of(const lock_want& w) { return w.mode == lock_mode::semaphore ? w.limit : 0; }
+std::uint32_t limit_of(const lock_want& w) {
+  return w.mode == lock_mode::semaphore ? w.limit : 0;
+}
 
 event about(event_type type, instant now, const lock& l, std::string_view client) {
   event e;
@@ -55,7 +60,8 @@ acquire_answer lock_table::acquire(instant now, const acquire_request& r) {
   }
   const auto refused = [&](std::shared_ptr<refusal> why) -> acquire_answer {
     const auto& at = why->lock;
-    auto* in_the_way = *std::find_if(locks.begin(), locks.end(), [&](lock* l) { return l->name.view() == at; });
+    auto* in_the_way =
+        *std::find_if(locks.begin(), locks.end(), [&](lock* l) { return l->name.view() == at; });
     auto e = about(event_type::refused, now, *in_the_way, r.client.view());
     e.reason = to_string(why->code);
     observer_.on_event(e);
@@ -92,15 +98,19 @@ bool lock_table::fits(const lock& l, lock_mode mode, std::uint32_t permits, inst
   if (l.closed(now)) return false;
   if (l.lease_count == 0) return true;
   switch (mode) {
-    case lock_mode::exclusive: return false;
-    case lock_mode::shared: return l.mode == lock_mode::shared;
-    case lock_mode::semaphore: return l.limit - l.used >= permits;
+    case lock_mode::exclusive:
+      return false;
+    case lock_mode::shared:
+      return l.mode == lock_mode::shared;
+    case lock_mode::semaphore:
+      return l.limit - l.used >= permits;
   }
   return false;
 }
 
-lease& lock_table::make_lease(instant now, lock& on, core::client& owner, lock_mode mode, std::uint32_t permits,
-                              std::uint32_t limit, const lease_terms& terms, std::string_view metadata) {
+lease& lock_table::make_lease(instant now, lock& on, core::client& owner, lock_mode mode,
+                              std::uint32_t permits, std::uint32_t limit, const lease_terms& terms,
+                              std::string_view metadata) {
   auto& l = *lease_pool_.create();
   l.mode = mode;
   l.auto_renew = terms.auto_renew;
@@ -110,7 +120,8 @@ lease& lock_table::make_lease(instant now, lock& on, core::client& owner, lock_m
   l.acquired_at = now;
   l.ttl = terms.bound ? terms.bound->ttl : terms.ttl;
   if (terms.max_hold) l.hold_limit = later(now, *terms.max_hold);
-  l.lock_delay_ms = static_cast<std::uint32_t>(std::chrono::duration_cast<std::chrono::milliseconds>(terms.lock_delay).count());
+  l.lock_delay_ms = static_cast<std::uint32_t>(
+      std::chrono::duration_cast<std::chrono::milliseconds>(terms.lock_delay).count());
   l.permits = mode == lock_mode::semaphore ? permits : 1;
   l.on = &on;
   l.owner = &owner;
@@ -184,7 +195,8 @@ acquire_answer lock_table::grant_now(instant now, const acquire_request& r, std:
   return out;
 }
 
-refusal_ptr lock_table::remember_refusal(instant now, const acquire_request& r, std::uint64_t print, refusal_ptr why) {
+refusal_ptr lock_table::remember_refusal(instant now, const acquire_request& r, std::uint64_t print,
+                                         refusal_ptr why) {
   if (!r.request.empty()) {
     auto& m = remember(now, call_of(r), print);
     auto kept = std::make_shared<refusal>(*why);
@@ -276,7 +288,8 @@ acquire_answer lock_table::repeat(instant now, memo& m, std::uint64_t print) {
   if (auto* many = std::get_if<std::unique_ptr<std::vector<lease_slot>>>(&m.outcome)) slots = **many;
   DISLOCK_ASSERT(!slots.empty(), "an acquire is remembered as a waiter, leases or a refusal");
 
-  const auto over = std::find_if(slots.begin(), slots.end(), [&](const lease_slot& s) { return !s.alive || !s.alive->lives(now); });
+  const auto over = std::find_if(slots.begin(), slots.end(),
+                                 [&](const lease_slot& s) { return !s.alive || !s.alive->lives(now); });
   if (over != slots.end()) {
     auto why = std::make_shared<refusal>();
     why->code = errc::lock_not_held;
@@ -300,7 +313,8 @@ acquire_answer lock_table::reenter(instant now, const acquire_request& r, std::u
   const auto& want = r.wants[0];
   auto* l = find_live(now, {want.name, r.reentry, {}}, r.client, false);
   if (!l) return remember_refusal(now, r, print, not_held(ends_.find(r.reentry, {})));
-  const bool otherwise = l->mode != want.mode || l->on->limit != limit_of(want) || (want.mode == lock_mode::semaphore && l->permits != want.permits);
+  const bool otherwise = l->mode != want.mode || l->on->limit != limit_of(want) ||
+                         (want.mode == lock_mode::semaphore && l->permits != want.permits);
   if (otherwise && !r.reentry_as_held) {
     auto why = explain(now, *l->on, errc::lock_mode_conflict);
     why->mode = l->mode;

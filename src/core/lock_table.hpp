@@ -1,17 +1,5 @@
 #pragma once
 
-#include <cstdint>
-#include <functional>
-#include <memory>
-#include <optional>
-#include <span>
-#include <string>
-#include <string_view>
-#include <vector>
-
-#include <boost/unordered/unordered_flat_map.hpp>
-#include <boost/unordered/unordered_flat_set.hpp>
-
 #include "base/clock.hpp"
 #include "base/secrets.hpp"
 #include "core/decision.hpp"
@@ -22,21 +10,35 @@
 #include "core/request_memory.hpp"
 #include "core/table_observer.hpp"
 
+#include <boost/unordered/unordered_flat_map.hpp>
+#include <boost/unordered/unordered_flat_set.hpp>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
 namespace dislock::core {
 
 struct table_options {
-  duration waiter_grace = std::chrono::seconds(5);     ///< how long a place is kept for a caller that has gone
-  duration request_memory = std::chrono::seconds(30);  ///< how long an outcome is remembered after its lease ended
-  std::size_t request_memory_max = 4'000'000;          ///< entries
-  std::size_t queue_max = 10'000;                      ///< waiters a lock
-  std::size_t grants_per_step = 64;                    ///< the rest follows with the next `advance`
+  duration waiter_grace = std::chrono::seconds(5);  ///< how long a place is kept for a caller that has gone
+  duration request_memory =
+      std::chrono::seconds(30);                ///< how long an outcome is remembered after its lease ended
+  std::size_t request_memory_max = 4'000'000;  ///< entries
+  std::size_t queue_max = 10'000;              ///< waiters a lock
+  std::size_t grants_per_step = 64;            ///< the rest follows with the next `advance`
   bool detect_deadlocks = true;
 };
 
-/// Every lock, lease, waiter, session and remembered request of one engine, and the rules by which they change.
+/// Every lock, lease, waiter, session and remembered request of one engine, and the rules by which they
+/// change.
 ///
-/// A state machine without I/O and without a clock: each call is one atomic decision at the instant that it is
-/// told. What it decides for others than its caller goes to the observer, what must survive a crash to the
+/// A state machine without I/O and without a clock: each call is one atomic decision at the instant that it
+/// is told. What it decides for others than its caller goes to the observer, what must survive a crash to the
 /// journal, both while it decides. It never waits.
 ///
 /// Promises, for all sequences of calls with non-decreasing instants:
@@ -58,7 +60,8 @@ class lock_table {
   lock_table(const lock_table&) = delete;
   lock_table& operator=(const lock_table&) = delete;
 
-  // --- decisions ---------------------------------------------------------------------------------------------
+  // --- decisions
+  // ---------------------------------------------------------------------------------------------
 
   /// Granted, queued or refused, at once. Takes up a place again when the request id is already queued.
   [[nodiscard]] acquire_answer acquire(instant now, const acquire_request& request);
@@ -69,7 +72,8 @@ class lock_table {
   /// Ends the lease with `token`, or every lease of the lock. Waiters stay; lock-delay applies.
   [[nodiscard]] answer<forced> force_release(instant now, lock_name name, std::optional<fencing_token> token,
                                              request_id request, std::string_view reason);
-  [[nodiscard]] answer<session_opened> open_session(instant now, client_id who, duration ttl, request_id request);
+  [[nodiscard]] answer<session_opened> open_session(instant now, client_id who, duration ttl,
+                                                    request_id request);
   [[nodiscard]] answer<session_kept> keep_session(instant now, session_id id, request_id request);
   [[nodiscard]] answer<session_closed> close_session(instant now, session_id id, request_id request);
 
@@ -77,8 +81,8 @@ class lock_table {
   /// queue; with one its place is kept for the grace. Nothing happens if a newer call speaks for it.
   void detach(instant now, ticket id, std::uint32_t epoch);
   /// A grant whose reply could not be written: taken back at once, or, with a request id, kept for the grace.
-  /// Nothing happens if its owner has been told of the lease again meanwhile (`told` is that of the grant), or has
-  /// shown that he knows of it: then he may rely on it.
+  /// Nothing happens if its owner has been told of the lease again meanwhile (`told` is that of the grant),
+  /// or has shown that he knows of it: then he may rely on it.
   void undelivered(instant now, lock_id id, std::uint32_t told = 0);
 
   /// Ends what ended at or before `now` and hands locks on, a bounded amount of it. True: there is more to do
@@ -87,7 +91,8 @@ class lock_table {
   [[nodiscard]] instant next_deadline() const noexcept { return deadlines_.next(); }
   [[nodiscard]] bool has_leftovers() const noexcept { return !ready_.empty() || !ending_sessions_.empty(); }
 
-  // --- what there is -----------------------------------------------------------------------------------------
+  // --- what there is
+  // -----------------------------------------------------------------------------------------
 
   [[nodiscard]] lock_view status(instant now, lock_name name, std::size_t holders, std::size_t waiters) const;
   [[nodiscard]] validity validate(instant now, lock_name name, fencing_token token) const;
@@ -104,7 +109,8 @@ class lock_table {
   /// Leases that somebody above the engine renews; `visit(proof, ttl, end)`.
   void for_each_auto_renewed(const std::function<void(const lease_proof&, duration, instant)>& visit) const;
 
-  // --- what outlives the process -----------------------------------------------------------------------------
+  // --- what outlives the process
+  // -----------------------------------------------------------------------------
 
   /// Writes the table's own record; belongs into every batch that a journal commits.
   void checkpoint(instant now);
@@ -112,8 +118,8 @@ class lock_table {
   [[nodiscard]] bool load(std::string_view key, std::string_view value);
   /// The latest instant that the loaded records know of; the clock must not start before it.
   [[nodiscard]] instant latest_known() const noexcept;
-  /// After the last `load`: moves every end by the time the table was not there (never by more than a full ttl
-  /// since the last grant or renewal), gives waiters a grace to come back, and starts. False: the records
+  /// After the last `load`: moves every end by the time the table was not there (never by more than a full
+  /// ttl since the last grant or renewal), gives waiters a grace to come back, and starts. False: the records
   /// contradict each other.
   [[nodiscard]] bool start(instant now);
 
@@ -125,7 +131,8 @@ class lock_table {
                            core::session* bound, std::uint64_t print);
   acquire_answer enqueue(instant now, const acquire_request& request, std::span<lock* const> locks,
                          core::session* bound, std::uint64_t print);
-  refusal_ptr remember_refusal(instant now, const acquire_request& request, std::uint64_t print, refusal_ptr why);
+  refusal_ptr remember_refusal(instant now, const acquire_request& request, std::uint64_t print,
+                               refusal_ptr why);
   bool fits(const lock& l, lock_mode mode, std::uint32_t permits, instant now) const noexcept;
   lease& make_lease(instant now, lock& on, core::client& owner, lock_mode mode, std::uint32_t permits,
                     std::uint32_t limit, const lease_terms& terms, std::string_view metadata);
@@ -134,7 +141,8 @@ class lock_table {
 
   // lock_table_end.cpp: giving back
   template <class Answer, class Repeat, class Decide>
-  answer<Answer> once(instant now, const call_id& call, std::uint64_t print, Repeat repeat_settled, Decide decide);
+  answer<Answer> once(instant now, const call_id& call, std::uint64_t print, Repeat repeat_settled,
+                      Decide decide);
   lease* find_live(instant now, const lease_proof& proof, client_id who, bool renewal_is_enough) const;
   static refusal_ptr not_held(std::optional<end_reason> how);
   answer<released> release_one(instant now, const lease_proof& proof, client_id who);
@@ -226,14 +234,14 @@ class lock_table {
   boost::unordered_flat_set<lock*, name_hash, name_equal> locks_;
   boost::unordered_flat_set<core::client*, client_hash, client_equal> clients_;
   boost::unordered_flat_set<lease*, lease_hash, lease_equal> leases_;
-  boost::unordered_flat_map<std::uint64_t, waiter*> waiters_;            // by arrival
-  boost::unordered_flat_map<std::uint64_t, core::session*> sessions_;    // by the first word of the secret
+  boost::unordered_flat_map<std::uint64_t, waiter*> waiters_;          // by arrival
+  boost::unordered_flat_map<std::uint64_t, core::session*> sessions_;  // by the first word of the secret
   request_memory memory_;
   recent_ends ends_;
   deadline_queue deadlines_;
-  std::vector<lock*> slots_;             // for listings that go on where they stopped
+  std::vector<lock*> slots_;  // for listings that go on where they stopped
   std::vector<std::uint32_t> free_slots_;
-  std::vector<lock*> ready_;             // grants left over from a step
+  std::vector<lock*> ready_;  // grants left over from a step
   std::vector<core::session*> ending_sessions_;
 
   object_pool<lock> lock_pool_;
@@ -241,8 +249,8 @@ class lock_table {
   object_pool<memo> memo_pool_;
   object_pool<core::client> client_pool_;
 
-  std::vector<lock*> work_;              // scratch of hand_on
-  std::size_t grants_left_ = 0;          // of the current step
+  std::vector<lock*> work_;      // scratch of hand_on
+  std::size_t grants_left_ = 0;  // of the current step
   std::size_t active_locks_ = 0;
   std::uint64_t last_token_ = 0;
   std::uint64_t last_number_ = 0;

@@ -369,7 +369,8 @@ TEST_F(LockTableAcquire, ValidateKnowsOnlyTheTokenOfALiveLease) {
   EXPECT_TRUE(table_->validate(now_, lock_name("a"), first.token).current);
   EXPECT_FALSE(table_->validate(now_, lock_name("b"), first.token).current);
   now_ += 10s;
-  EXPECT_FALSE(table_->validate(now_, lock_name("a"), first.token).current) << "over, even if nobody has noticed";
+  EXPECT_FALSE(table_->validate(now_, lock_name("a"), first.token).current)
+      << "over, even if nobody has noticed";
   const auto second = hold("bob");
 
   const auto old = table_->validate(now_, lock_name("a"), first.token);
@@ -432,6 +433,49 @@ TEST_F(LockTableAcquire, WhoShowsTheSecretHasReceivedTheGrant) {
   now_ += 1s;
 
   EXPECT_EQ(renew(lease.id)->end, now_ + 10s);
+}
+
+TEST_F(LockTableAcquire, ALostReplyMeansNothingOnceItsOwnerWasToldAgain) {
+  const auto first = hold("alice", {}, "r1");
+  const auto again = lease_of(acquire("r1", "alice"));
+
+  table_->undelivered(now_, first.id, first.told);
+  EXPECT_EQ(status().holders[0].end, first.end);
+
+  table_->undelivered(now_, first.id, again.told);
+  EXPECT_EQ(status().holders[0].end, now_ + 5s);
+}
+
+TEST_F(LockTableAcquire, ALostReplyMeansNothingOnceItsOwnerHasRenewed) {
+  const auto lease = hold("alice", {}, "r1");
+  ASSERT_TRUE(renew(lease.id));
+
+  table_->undelivered(now_, lease.id, lease.told);
+
+  EXPECT_EQ(status().holders[0].end, lease.end);
+}
+
+TEST_F(LockTableAcquire, ARenewalByTheServiceClaimsNothing) {
+  const auto lease = hold("alice", {.max_hold = 5min, .auto_renew = true}, "r1");
+  table_->undelivered(now_, lease.id);
+  const lease_proof proof{lock_name("a"), lease.id, {}};
+
+  const auto out = table_->renew(now_, {.leases = {&proof, 1}, .by_service = true});
+
+  EXPECT_EQ(code(out), errc::lock_not_held);
+  EXPECT_EQ(status().holders[0].end, now_ + 5s);
+}
+
+TEST_F(LockTableAcquire, ALateOwnerLearnsHowItsLeaseEnded) {
+  const auto expired = hold("alice");
+  now_ += 10s;
+  EXPECT_EQ(renew(expired.id).error().ended, end_reason::expired);
+  const auto ended = hold("alice");
+  ASSERT_TRUE(force());
+
+  EXPECT_EQ(release(ended.id).error().ended, end_reason::forced);
+  EXPECT_EQ(renew({lock_name("a"), {}, ended.renewal}).error().ended, end_reason::forced);
+  EXPECT_EQ(release(lock_id{{1, 2}}).error().ended, std::nullopt);
 }
 
 TEST_F(LockTableAcquire, ListingIsStableWhileLocksComeAndGo) {

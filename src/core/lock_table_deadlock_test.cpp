@@ -12,7 +12,8 @@ class LockTableDeadlock : public LockTable {
   /// "alice waits for b of bob" per step.
   static std::vector<std::string> spelled(const std::vector<cycle_step>& cycle) {
     std::vector<std::string> out;
-    for (const auto& s : cycle) out.push_back(s.client + (s.behind ? " behind " : " waits for ") + s.blocker + " at " + s.lock);
+    for (const auto& s : cycle)
+      out.push_back(s.client + (s.behind ? " behind " : " waits for ") + s.blocker + " at " + s.lock);
     return out;
   }
 };
@@ -28,7 +29,8 @@ TEST_F(LockTableDeadlock, RefusesTheWaitThatClosesACycleAndSpellsItOut) {
   EXPECT_EQ(why(second).lock, "a");
   EXPECT_EQ(why(second).holders.at(0).client, "alice");
   EXPECT_EQ(why(second).queue_length, 0u);
-  EXPECT_THAT(spelled(why(second).cycle), ElementsAre("bob waits for alice at a", "alice waits for bob at b"));
+  EXPECT_THAT(spelled(why(second).cycle),
+              ElementsAre("bob waits for alice at a", "alice waits for bob at b"));
   EXPECT_FALSE(told(first)) << "the newest wait is the victim";
   EXPECT_THAT(waiters("a"), IsEmpty());
   ASSERT_EQ(seen_.deadlocks.size(), 1u);

@@ -1,8 +1,8 @@
 // Giving back: release, renew, cancel, force, and grants that nobody received.
-#include <algorithm>
-
 #include "core/lock_table.hpp"
 #include "core/once.hpp"
+
+#include <algorithm>
 
 namespace dislock::core {
 namespace {
@@ -11,7 +11,8 @@ call_id call_of(bool multi, std::span<const lease_proof> leases, client_id who, 
   return {multi, multi ? lock_name() : leases[0].name, who, request};
 }
 
-std::uint64_t print_of(std::string_view verb, std::span<const lease_proof> leases, std::optional<duration> ttl) {
+std::uint64_t print_of(std::string_view verb, std::span<const lease_proof> leases,
+                       std::optional<duration> ttl) {
   fingerprint f(verb);
   for (const auto& p : leases) f.add(p.name.view()).add(p.id).add(p.renewal);
   return f.add(ttl.value_or(duration(-1))).value();
@@ -32,16 +33,21 @@ event_type type_of(end_reason how) {
   switch (how) {
     case end_reason::expired:
     case end_reason::max_hold:
-    case end_reason::session_expired: return event_type::expired;
-    case end_reason::forced: return event_type::forced;
-    case end_reason::undelivered: return event_type::undelivered;
-    default: return event_type::released;
+    case end_reason::session_expired:
+      return event_type::expired;
+    case end_reason::forced:
+      return event_type::forced;
+    case end_reason::undelivered:
+      return event_type::undelivered;
+    default:
+      return event_type::released;
   }
 }
 
 }  // namespace
 
-lease* lock_table::find_live(instant now, const lease_proof& proof, client_id who, bool renewal_is_enough) const {
+lease* lock_table::find_live(instant now, const lease_proof& proof, client_id who,
+                             bool renewal_is_enough) const {
   lease* found = nullptr;
   if (!proof.id.empty()) {
     if (const auto it = leases_.find(proof.id); it != leases_.end()) found = *it;
@@ -154,15 +160,16 @@ answer<renew_answers> lock_table::renew(instant now, const renew_request& r) {
     std::vector<renewal_slot> slots;
     for (const auto& p : r.leases) {
       auto one = renew_one(now, p, r);
-      if (!r.request.empty()) one ? slots.push_back({one->token, nullptr}) : slots.push_back({{}, one.error_ptr()});
+      if (!r.request.empty())
+        one ? slots.push_back({one->token, nullptr}) : slots.push_back({{}, one.error_ptr()});
       out.push_back(std::move(one));
     }
     if (!r.multi && !out[0]) return out[0].error_ptr();
     note(std::make_unique<settled>(std::move(slots)));
     return out;
   };
-  return once<renew_answers>(now, call_of(r.multi, r.leases, r.client, r.request), print_of("renew", r.leases, r.ttl),
-                             again, decide);
+  return once<renew_answers>(now, call_of(r.multi, r.leases, r.client, r.request),
+                             print_of("renew", r.leases, r.ttl), again, decide);
 }
 
 answer<cancelled> lock_table::cancel(instant now, const call_id& call) {
@@ -256,7 +263,9 @@ answer<forced> lock_table::force_release(instant now, lock_name name, std::optio
 void lock_table::undelivered(instant now, lock_id id, std::uint32_t told) {
   begin(now);
   const auto it = leases_.find(id);
-  if (it == leases_.end() || (*it)->hold_count > 1 || (*it)->provisional || (*it)->told != told || !(*it)->lives(now)) return;
+  if (it == leases_.end() || (*it)->hold_count > 1 || (*it)->provisional || (*it)->told != told ||
+      !(*it)->lives(now))
+    return;
   auto& l = **it;
   if (l.remembered) {
     const auto was_to_end = l.effective_end();
@@ -274,7 +283,8 @@ void lock_table::undelivered(instant now, lock_id id, std::uint32_t told) {
 // Takes the lease out of everything. The lock stays, for the caller to hand on and to touch.
 void lock_table::end(instant now, lease& l, end_reason how, std::string_view reason) {
   auto& on = *l.on;
-  const auto ended_at = how == end_reason::expired || how == end_reason::max_hold ? std::min(l.effective_end(), now) : now;
+  const auto ended_at =
+      how == end_reason::expired || how == end_reason::max_hold ? std::min(l.effective_end(), now) : now;
   auto e = about(type_of(how), now, l);
   e.reason = reason.empty() ? to_string(how) : reason;
   e.took = ended_at - l.acquired_at;

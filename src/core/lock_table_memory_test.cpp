@@ -117,19 +117,22 @@ TEST_F(LockTableMemory, ARefusalStaysARefusalThoughTheLockIsFreeAgain) {
 TEST_F(LockTableMemory, EveryKindOfRefusedAcquireIsRemembered) {
   hold("alice");
   ASSERT_EQ(code(acquire("mode", "bob", permits(1, 2))), errc::lock_mode_conflict);
-  ASSERT_EQ(code(acquire("session", "bob", {.lock = "b", .session = session_id{{1, 2}}})), errc::session_not_found);
+  ASSERT_EQ(code(acquire("session", "bob", {.lock = "b", .session = session_id{{1, 2}}})),
+            errc::session_not_found);
   ASSERT_EQ(code(acquire("reentry", "bob", {.reentry = lock_id{{1, 2}}})), errc::lock_not_held);
   ASSERT_TRUE(force());
 
   EXPECT_EQ(code(acquire("mode", "bob", permits(1, 2))), errc::lock_mode_conflict);
-  EXPECT_EQ(code(acquire("session", "bob", {.lock = "b", .session = session_id{{1, 2}}})), errc::session_not_found);
+  EXPECT_EQ(code(acquire("session", "bob", {.lock = "b", .session = session_id{{1, 2}}})),
+            errc::session_not_found);
   EXPECT_EQ(code(acquire("reentry", "bob", {.reentry = lock_id{{1, 2}}})), errc::lock_not_held);
 }
 
 TEST_F(LockTableMemory, AnOutcomeIsForgottenThirtySecondsAfterTheLeaseEnded) {
   const auto lease = hold("alice", {.ttl = 300s}, "r1");
   now_ += 100s;
-  EXPECT_TRUE(std::get<granted>(acquire("r1", "alice", {.ttl = 300s})).repeated) << "as long as the lease lives";
+  EXPECT_TRUE(std::get<granted>(acquire("r1", "alice", {.ttl = 300s})).repeated)
+      << "as long as the lease lives";
   ASSERT_TRUE(release(lease.id));
   now_ += 30s - 1us;
   EXPECT_EQ(code(acquire("r1", "alice", {.ttl = 300s})), errc::lock_not_held);
@@ -158,7 +161,8 @@ TEST_F(LockTableMemory, AFullMemoryRefusesBeforeAnyEffect) {
   EXPECT_EQ(code(renew({lock_name("b"), other.id, {}}, 60s, "r2")), errc::request_memory_full);
   EXPECT_EQ(code(cancel("r2", "carol", "c")), errc::request_memory_full);
   EXPECT_EQ(code(force("b", {}, "r2")), errc::request_memory_full);
-  EXPECT_EQ(code(table_->open_session(now_, client_id("carol"), 10s, request_id("r2"))), errc::request_memory_full);
+  EXPECT_EQ(code(table_->open_session(now_, client_id("carol"), 10s, request_id("r2"))),
+            errc::request_memory_full);
 
   EXPECT_FALSE(status("c").locked);
   EXPECT_EQ(status("b").holders.at(0).end, other.end);
@@ -265,10 +269,12 @@ TEST_F(LockTableMemory, ARepeatedSessionCallGetsTheSameSession) {
   ASSERT_EQ(close(first.id, "c1")->released, 1u);
   EXPECT_EQ(close(first.id, "c1")->released, 1u);
   EXPECT_EQ(code(keep(first.id, "k1")), errc::session_not_found);
-  EXPECT_EQ(code(table_->open_session(now_, client_id("alice"), 10s, request_id("s1"))), errc::session_not_found);
+  EXPECT_EQ(code(table_->open_session(now_, client_id("alice"), 10s, request_id("s1"))),
+            errc::session_not_found);
 }
 
-// --- cancel ----------------------------------------------------------------------------------------------------
+// --- cancel
+// ----------------------------------------------------------------------------------------------------
 
 TEST_F(LockTableMemory, CancelOfAnUnseenIdRefusesTheLateOriginal) {
   ASSERT_TRUE(cancel("r1", "alice")->done);

@@ -37,9 +37,10 @@ TEST_F(LockTableMulti, TakesThirtyTwoNames) {
 
 TEST_F(LockTableMulti, TakesMixedModes) {
   hold("reader", shared({.lock = "b"}));
-  const auto out = leases(acquire_all("m1", "alice", std::vector<lock_want>{{lock_name("a"), lock_mode::exclusive, 0, 1},
-                                                                            {lock_name("b"), lock_mode::shared, 0, 1},
-                                                                            {lock_name("c"), lock_mode::semaphore, 5, 3}}));
+  const auto out = leases(acquire_all("m1", "alice",
+                                      std::vector<lock_want>{{lock_name("a"), lock_mode::exclusive, 0, 1},
+                                                             {lock_name("b"), lock_mode::shared, 0, 1},
+                                                             {lock_name("c"), lock_mode::semaphore, 5, 3}}));
 
   EXPECT_EQ(out[0].mode, lock_mode::exclusive);
   EXPECT_EQ(out[1].mode, lock_mode::shared);
@@ -74,7 +75,8 @@ TEST_F(LockTableMulti, HoldsNothingWhileItWaitsButStandsInEveryQueue) {
   EXPECT_FALSE(status("a").locked);
   EXPECT_THAT(waiters("a"), ElementsAre("alice"));
   EXPECT_THAT(waiters("b"), ElementsAre("alice"));
-  EXPECT_EQ(code(acquire("", "carol", {.lock = "a"})), errc::lock_not_acquired) << "a is free, but alice is first";
+  EXPECT_EQ(code(acquire("", "carol", {.lock = "a"})), errc::lock_not_acquired)
+      << "a is free, but alice is first";
   const auto at = *table_->places(now_, alice.id);
   ASSERT_EQ(at.size(), 2u);
   EXPECT_EQ(at[1].lock, "b");
@@ -113,8 +115,10 @@ TEST_F(LockTableMulti, HasOneArrivalInAllItsQueues) {
 TEST_F(LockTableMulti, StartingFreesTheHeadsOfItsOtherQueues) {
   const auto a = hold("x", {.lock = "a"});
   hold("reader", shared({.lock = "b"}));
-  const auto multi = std::get<queued>(acquire_all(
-      "m1", "multi", {{lock_name("a"), lock_mode::exclusive, 0, 1}, {lock_name("b"), lock_mode::shared, 0, 1}}, {.wait = 60s}));
+  const auto multi = std::get<queued>(
+      acquire_all("m1", "multi",
+                  {{lock_name("a"), lock_mode::exclusive, 0, 1}, {lock_name("b"), lock_mode::shared, 0, 1}},
+                  {.wait = 60s}));
   const auto behind = wait_for("", "behind", shared({.lock = "b"}));
 
   ASSERT_TRUE(release(a.id, "a"));

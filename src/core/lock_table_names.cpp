@@ -1,12 +1,17 @@
 // Names, clients, sessions and memos: things that exist as long as somebody refers to them.
-#include <functional>
-
 #include "core/lock_table.hpp"
+
+#include <functional>
 
 namespace dislock::core {
 
-lock_table::lock_table(table_options options, secret_source& secrets, table_observer& observer, table_journal* journal)
-    : options_(options), secrets_(secrets), observer_(observer), journal_(journal), ends_(options.request_memory) {}
+lock_table::lock_table(table_options options, secret_source& secrets, table_observer& observer,
+                       table_journal* journal)
+    : options_(options),
+      secrets_(secrets),
+      observer_(observer),
+      journal_(journal),
+      ends_(options.request_memory) {}
 
 lock_table::~lock_table() {
   for (auto& [arrival, w] : waiters_) delete w;
@@ -102,7 +107,9 @@ memo& lock_table::remember(instant now, const call_id& call, std::uint64_t print
   return *m;
 }
 
-void lock_table::forget_later(instant now, memo& m) { memory_.forget_at(m, later(now, options_.request_memory)); }
+void lock_table::forget_later(instant now, memo& m) {
+  memory_.forget_at(m, later(now, options_.request_memory));
+}
 
 void lock_table::forget(memo& m) {
   memory_.remove(m);

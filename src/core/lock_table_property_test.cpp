@@ -1,8 +1,8 @@
 // Promises of the lock table that hold for every sequence of operations. A failure prints the seed and the
 // shortest sequence; RC_PARAMS="seed=..." plays it again.
-#include <rapidcheck.h>
-
 #include "core/test_world.hpp"
+
+#include <rapidcheck.h>
 
 namespace rc {
 
@@ -11,8 +11,9 @@ struct Arbitrary<dislock::core::step> {
   static Gen<dislock::core::step> arbitrary() {
     using dislock::core::step;
     const auto bits = gen::resize(kNominalSize, gen::inRange<std::uint32_t>(0, 1u << 20));
-    return gen::build<step>(gen::set(&step::verb, bits), gen::set(&step::client, bits), gen::set(&step::lock, bits),
-                            gen::set(&step::pick, bits), gen::set(&step::more, bits));
+    return gen::build<step>(gen::set(&step::verb, bits), gen::set(&step::client, bits),
+                            gen::set(&step::lock, bits), gen::set(&step::pick, bits),
+                            gen::set(&step::more, bits));
   }
 };
 

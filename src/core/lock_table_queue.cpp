@@ -1,9 +1,9 @@
 // Queues: joining, leaving, handing on; and what ends by itself.
-#include <algorithm>
-#include <limits>
-
 #include "core/lock_table.hpp"
 #include "core/wait_for_graph.hpp"
+
+#include <algorithm>
+#include <limits>
 
 namespace dislock::core {
 namespace {
@@ -19,7 +19,9 @@ void lock_table::schedule(lease& l, instant end) {
   at == never ? deadlines_.cancel(l) : deadlines_.schedule(l, at);
 }
 
-void lock_table::schedule(waiter& w) { deadlines_.schedule(w, w.attached ? w.deadline : std::min(w.deadline, w.grace_end)); }
+void lock_table::schedule(waiter& w) {
+  deadlines_.schedule(w, w.attached ? w.deadline : std::min(w.deadline, w.grace_end));
+}
 
 void lock_table::join_queues(waiter& w, std::span<const lock_want> wants, std::span<lock* const> locks) {
   w.entries = std::make_unique<queue_entry[]>(wants.size());
@@ -145,8 +147,8 @@ void lock_table::grant_to(instant now, waiter& w) {
   discard(w);
 }
 
-// Serves the head of the queue for as long as it fits. A multi request that starts frees the heads of its other
-// queues, so those are looked at too. A step grants a bounded number; the rest follows with `advance`.
+// Serves the head of the queue for as long as it fits. A multi request that starts frees the heads of its
+// other queues, so those are looked at too. A step grants a bounded number; the rest follows with `advance`.
 void lock_table::hand_on(instant now, lock& first) {
   work_.assign(1, &first);
   while (!work_.empty()) {
@@ -174,7 +176,8 @@ void lock_table::detach(instant now, ticket id, std::uint32_t epoch) {
   if (it == waiters_.end() || it->second->epoch != epoch || !it->second->attached) return;
   auto& w = *it->second;
   w.attached = false;
-  if (!w.remembered) return drop(now, w, refuse(errc::request_cancelled), event_type::cancelled, "disconnected");
+  if (!w.remembered)
+    return drop(now, w, refuse(errc::request_cancelled), event_type::cancelled, "disconnected");
   w.grace_end = later(now, options_.waiter_grace);
   schedule(w);
 }
@@ -253,7 +256,8 @@ void lock_table::give_up(instant now, waiter& w) {
     return &e.on->queue.front() != &e || !fits(*e.on, e.mode, e.permits, now);
   });
   const bool patience_over = w.deadline <= now;
-  auto why = explain(now, *(in_the_way == wanted.end() ? wanted.front() : *in_the_way).on, errc::lock_not_acquired);
+  auto why =
+      explain(now, *(in_the_way == wanted.end() ? wanted.front() : *in_the_way).on, errc::lock_not_acquired);
   why->waited = now - w.since;
   why->queue_length -= 1;  // without this request
   drop(now, w, std::move(why), patience_over ? event_type::refused : event_type::cancelled,
@@ -308,11 +312,12 @@ bool lock_table::advance(instant now) {
 
 // Builds the part of the wait-for graph that the newest wait can reach, and looks for a way back to it.
 //
-// In a queue each waiter needs the one in front of it to be served, which stands for all earlier ones, and the
-// holders to leave room. A lock-delay ends by itself and blocks nobody for ever.
+// In a queue each waiter needs the one in front of it to be served, which stands for all earlier ones, and
+// the holders to leave room. A lock-delay ends by itself and blocks nobody for ever.
 std::optional<std::vector<cycle_step>> lock_table::find_cycle(waiter& newest) const {
   // Nobody can wait for a client that holds nothing and stands at the end of every queue.
-  if (newest.who->leases == 0 && std::next(newest.who->waits.begin()) == newest.who->waits.end()) return std::nullopt;
+  if (newest.who->leases == 0 && std::next(newest.who->waits.begin()) == newest.who->waits.end())
+    return std::nullopt;
 
   wait_for_graph graph;
   std::vector<const core::client*> clients;
@@ -326,7 +331,8 @@ std::optional<std::vector<cycle_step>> lock_table::find_cycle(waiter& newest) co
   number_of(newest.who);
   for (std::size_t i = 0; i < clients.size(); ++i) {
     std::vector<wait_for_graph::need> needs;
-    boost::unordered_flat_map<const lock*, std::uint64_t> permits;  // that this client waits for so far, by lock
+    boost::unordered_flat_map<const lock*, std::uint64_t>
+        permits;  // that this client waits for so far, by lock
     for (const auto& w : clients[i]->waits) {
       for (const auto& e : w.wanted()) {
         const auto& l = *e.on;
@@ -337,13 +343,17 @@ std::optional<std::vector<cycle_step>> lock_table::find_cycle(waiter& newest) co
           const auto room = l.limit - l.used;
           const auto wanted = permits[&l] += e.permits;
           if (wanted > room)
-            holders.enough = static_cast<std::uint32_t>(std::min<std::uint64_t>(wanted - room, std::numeric_limits<std::uint32_t>::max()));
+            holders.enough = static_cast<std::uint32_t>(
+                std::min<std::uint64_t>(wanted - room, std::numeric_limits<std::uint32_t>::max()));
         }
-        const bool all = e.mode == lock_mode::exclusive || (e.mode == lock_mode::shared && l.mode == lock_mode::exclusive);
+        const bool all =
+            e.mode == lock_mode::exclusive || (e.mode == lock_mode::shared && l.mode == lock_mode::exclusive);
         if (l.lease_count > 0 && (all || holders.enough > 0))
-          for (const auto& held : l.leases) holders.blockers.push_back({number_of(held.owner), held.permits, false});
+          for (const auto& held : l.leases)
+            holders.blockers.push_back({number_of(held.owner), held.permits, false});
         if (e.mode == lock_mode::semaphore && permits[&l] > l.limit)
-          holders.blockers.push_back({static_cast<std::uint32_t>(i), 0, true});  // its own waits want more than there is
+          holders.blockers.push_back(
+              {static_cast<std::uint32_t>(i), 0, true});  // its own waits want more than there is
         if (!holders.blockers.empty()) needs.push_back(std::move(holders));
         const auto it = l.queue.iterator_to(e);
         if (it == l.queue.begin()) continue;

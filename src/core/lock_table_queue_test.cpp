@@ -74,7 +74,8 @@ TEST_F(LockTableQueue, ANewcomerNeverOvertakesAWaiter) {
   hold("alice", shared());
   wait_for("", "writer");
 
-  EXPECT_EQ(code(acquire("", "reader", shared())), errc::lock_not_acquired) << "it would fit, but somebody waits";
+  EXPECT_EQ(code(acquire("", "reader", shared())), errc::lock_not_acquired)
+      << "it would fit, but somebody waits";
   wait_for("", "reader", shared());
   EXPECT_THAT(waiters(), ElementsAre("writer", "reader"));
 }
@@ -141,7 +142,8 @@ TEST_F(LockTableQueue, RefusesMoreWaitersThanTheQueueHoldsAndDoesNotRememberThat
   wait_for("", "carol");
 
   EXPECT_EQ(code(acquire("r1", "dave", {.wait = 60s})), errc::queue_full);
-  EXPECT_EQ(code(acquire("r2", "dave")), errc::lock_not_acquired) << "who does not want to wait is told about the lock";
+  EXPECT_EQ(code(acquire("r2", "dave")), errc::lock_not_acquired)
+      << "who does not want to wait is told about the lock";
 
   ASSERT_TRUE(release(lease.id));
   EXPECT_TRUE(is_queued(acquire("r1", "dave", {.wait = 60s})));
@@ -257,7 +259,8 @@ TEST_F(LockTableQueue, AGrantToSomebodyWhoIsAwayLastsAsLongAsTheGrace) {
   ASSERT_TRUE(release(lease.id));
 
   EXPECT_THAT(holders(), ElementsAre("bob"));
-  EXPECT_EQ(status().holders[0].end, now_ + 2s) << "the grace started when the connection ended, not at the grant";
+  EXPECT_EQ(status().holders[0].end, now_ + 2s)
+      << "the grace started when the connection ended, not at the grant";
   EXPECT_FALSE(told(bob)) << "nobody is there to be told";
 }
 
@@ -343,9 +346,11 @@ TEST_F(LockTableQueue, EdgesNameHoldersAndTheWaiterInFront) {
   wait_for("", "carol");
 
   std::vector<std::string> edges;
-  for (const auto& e : table_->edges(100)) edges.push_back(e.from + (e.behind ? " behind " : " waits for ") + e.to);
+  for (const auto& e : table_->edges(100))
+    edges.push_back(e.from + (e.behind ? " behind " : " waits for ") + e.to);
 
-  EXPECT_THAT(edges, testing::UnorderedElementsAre("bob waits for alice", "carol waits for alice", "carol behind bob"));
+  EXPECT_THAT(edges, testing::UnorderedElementsAre("bob waits for alice", "carol waits for alice",
+                                                   "carol behind bob"));
   EXPECT_EQ(table_->edges(1).size(), 1u);
 }
 

@@ -128,7 +128,8 @@ TEST_F(LockTableRestart, TokensRiseThoughTheWallClockWasSetBack) {
 
   ASSERT_TRUE(come_back());
 
-  EXPECT_GE(now_, from_microseconds(static_cast<std::int64_t>(to_number(lease.token)))) << "the clock starts later";
+  EXPECT_GE(now_, from_microseconds(static_cast<std::int64_t>(to_number(lease.token))))
+      << "the clock starts later";
   EXPECT_GT(hold("bob").token, lease.token);
 }
 
@@ -223,7 +224,8 @@ TEST_F(LockTableRestart, TheRequestMemoryAnswersTheSame) {
   ASSERT_EQ(code(acquire("r1", "bob", {.lock = "held"})), errc::lock_not_acquired);
   ASSERT_TRUE(cancel("r1", "carol", "held")->done);
   const auto multi = std::get<granted>(acquire_all("m1", "alice", {"x", "y"}));
-  const std::vector<lease_proof> proofs{{lock_name("x"), multi.leases[0].id, {}}, {lock_name("y"), lock_id{{1, 2}}, {}}};
+  const std::vector<lease_proof> proofs{{lock_name("x"), multi.leases[0].id, {}},
+                                        {lock_name("y"), lock_id{{1, 2}}, {}}};
   ASSERT_TRUE(table_->renew(now_, {client_id("alice"), request_id("m2"), proofs, true, {}}));
   const auto forced_token = hold("dave", {.lock = "forced"}).token;
   ASSERT_TRUE(force("forced", {}, "f1"));
@@ -235,7 +237,8 @@ TEST_F(LockTableRestart, TheRequestMemoryAnswersTheSame) {
   ASSERT_TRUE(restart());
 
   EXPECT_EQ(lease_of(acquire("r1", "alice", {.lock = "held"})).id, held.id);
-  EXPECT_EQ(lease_of(acquire("r2", "alice", {.lock = "held", .reentry = held.id})).hold_count, again.hold_count);
+  EXPECT_EQ(lease_of(acquire("r2", "alice", {.lock = "held", .reentry = held.id})).hold_count,
+            again.hold_count);
   EXPECT_EQ(why(acquire("r1", "alice", {.lock = "gone"})).ended, end_reason::released);
   EXPECT_TRUE(release(gone.id, "gone", "out", "alice")->ended);
   EXPECT_EQ(code(acquire("r1", "bob", {.lock = "held"})), errc::lock_not_acquired);
@@ -247,7 +250,8 @@ TEST_F(LockTableRestart, TheRequestMemoryAnswersTheSame) {
   EXPECT_THAT(force("forced", {}, "f1")->tokens, ElementsAre(forced_token));
   EXPECT_EQ(open("erin", 10s, "s1").id, session.id);
   EXPECT_TRUE(keep(session.id, "s2"));
-  EXPECT_EQ(code(table_->open_session(now_, client_id("erin"), 10s, request_id("s3"))), errc::session_not_found);
+  EXPECT_EQ(code(table_->open_session(now_, client_id("erin"), 10s, request_id("s3"))),
+            errc::session_not_found);
   EXPECT_TRUE(close(other.id, "s4"));
   EXPECT_EQ(code(acquire("r1", "alice", {.lock = "held", .ttl = 1s})), errc::request_id_reused);
 }
@@ -312,7 +316,8 @@ TEST_F(LockTableRestart, ACrashInTheMiddleOfAClosingSessionEndsTheRestOfIt) {
   std::vector<std::string> names;
   for (int i = 0; i < 200; ++i) names.push_back("n" + std::to_string(i));
   for (const auto& n : names) hold("alice", {.lock = n, .session = session.id});
-  for (int i = 0; i < 200; ++i) wait_for("r1", "flow" + std::to_string(i), {.lock = "z", .ttl = 0s, .session = session.id});
+  for (int i = 0; i < 200; ++i)
+    wait_for("r1", "flow" + std::to_string(i), {.lock = "z", .ttl = 0s, .session = session.id});
   ASSERT_TRUE(close(session.id));
   ASSERT_TRUE(table_->has_leftovers());
   ASSERT_TRUE(restart());

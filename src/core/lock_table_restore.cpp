@@ -1,9 +1,9 @@
 // Coming back after a restart.
+#include "core/lock_table.hpp"
+
 #include <algorithm>
 #include <functional>
 #include <limits>
-
-#include "core/lock_table.hpp"
 
 namespace dislock::core {
 
@@ -21,11 +21,15 @@ bool lock_table::load(std::string_view key, std::string_view value) {
     case record_kind::table:
       if (key.size() == 1) in.table = parse_table_record(value);
       return key.size() == 1 && in.table.has_value();
-    case record_kind::session: return take(in.sessions, parse_session_record(value), &session_record::public_id);
+    case record_kind::session:
+      return take(in.sessions, parse_session_record(value), &session_record::public_id);
     case record_kind::lease:
-      return take(in.leases, parse_lease_record(value), [](const lease_record& r) { return to_number(r.token); });
-    case record_kind::waiter: return take(in.waiters, parse_waiter_record(value), &waiter_record::arrival);
-    case record_kind::memo: return take(in.memos, parse_memo_record(value), &memo_record::number);
+      return take(in.leases, parse_lease_record(value),
+                  [](const lease_record& r) { return to_number(r.token); });
+    case record_kind::waiter:
+      return take(in.waiters, parse_waiter_record(value), &waiter_record::arrival);
+    case record_kind::memo:
+      return take(in.memos, parse_memo_record(value), &memo_record::number);
     case record_kind::lock_delay: {
       const auto until = parse_lock_delay_record(value);
       if (until && key.size() > 1) in.delays.emplace_back(key.substr(1), *until);
@@ -38,14 +42,16 @@ bool lock_table::load(std::string_view key, std::string_view value) {
 instant lock_table::latest_known() const noexcept {
   if (!loaded_ || !loaded_->table) return instant::min();
   // A fencing token is a time too, and no later one may be smaller.
-  return std::max(loaded_->table->written, from_microseconds(static_cast<std::int64_t>(loaded_->table->last_token)));
+  return std::max(loaded_->table->written,
+                  from_microseconds(static_cast<std::int64_t>(loaded_->table->last_token)));
 }
 
 bool lock_table::start(instant now) {
   const auto in = std::exchange(loaded_, nullptr);
   if (!in) return true;
   if (!in->table)
-    return in->leases.empty() && in->waiters.empty() && in->sessions.empty() && in->memos.empty() && in->delays.empty();
+    return in->leases.empty() && in->waiters.empty() && in->sessions.empty() && in->memos.empty() &&
+           in->delays.empty();
   last_token_ = in->table->last_token;
   last_number_ = in->table->last_number;
   const auto away = std::max(now - in->table->written, duration::zero());
@@ -58,7 +64,8 @@ bool lock_table::start(instant now) {
     end = later(end, by);
     // Rounded up: in doubt a lease is moved less.
     const auto moved = moved_ms + static_cast<std::uint64_t>(std::chrono::ceil<milliseconds>(by).count());
-    moved_ms = static_cast<std::uint32_t>(std::min<std::uint64_t>(moved, std::numeric_limits<std::uint32_t>::max()));
+    moved_ms =
+        static_cast<std::uint32_t>(std::min<std::uint64_t>(moved, std::numeric_limits<std::uint32_t>::max()));
     return by;
   };
 
@@ -89,13 +96,14 @@ bool lock_table::start(instant now) {
   };
 
   boost::unordered_flat_map<std::uint64_t, lease*> by_token;
-  std::sort(in->leases.begin(), in->leases.end(), [](const auto& a, const auto& b) { return a.token < b.token; });
+  std::sort(in->leases.begin(), in->leases.end(),
+            [](const auto& a, const auto& b) { return a.token < b.token; });
   for (const auto& r : in->leases) {
     if (leases_.contains(r.id) || by_token.contains(to_number(r.token))) return false;
     auto* bound = session_of(r.session);
     auto& on = obtain_lock(lock_name(r.lock));
-    const bool room = on.lease_count == 0 ||
-                      (on.limit == r.limit && r.mode != lock_mode::exclusive && on.mode == r.mode);
+    const bool room =
+        on.lease_count == 0 || (on.limit == r.limit && r.mode != lock_mode::exclusive && on.mode == r.mode);
     const bool permits_fit = r.limit == 0 || on.used <= r.limit - r.permits;
     if (!room || !permits_fit) {
       touch(on);
@@ -157,7 +165,8 @@ bool lock_table::start(instant now) {
     touch(l);
   }
 
-  std::sort(in->memos.begin(), in->memos.end(), [](const auto& a, const auto& b) { return a.number < b.number; });
+  std::sort(in->memos.begin(), in->memos.end(),
+            [](const auto& a, const auto& b) { return a.number < b.number; });
   for (const auto& r : in->memos) {
     const call_id call{r.table_wide, lock_name(r.lock), client_id(r.client), request_id(r.request)};
     if (find_memo(call)) return false;
@@ -183,9 +192,15 @@ bool lock_table::start(instant now) {
       return lease_slot{it->second, s.token, end_reason::none};
     };
     switch (r.kind) {
-      case memo_kind::cancelled: m.outcome = was_cancelled{}; break;
-      case memo_kind::lease: m.outcome = slot_of(r.slots[0]); break;
-      case memo_kind::reentered: m.outcome = reentered{slot_of(r.slots[0])}; break;
+      case memo_kind::cancelled:
+        m.outcome = was_cancelled{};
+        break;
+      case memo_kind::lease:
+        m.outcome = slot_of(r.slots[0]);
+        break;
+      case memo_kind::reentered:
+        m.outcome = reentered{slot_of(r.slots[0])};
+        break;
       case memo_kind::leases: {
         auto slots = std::make_unique<std::vector<lease_slot>>();
         for (const auto& s : r.slots) slots->push_back(slot_of(s));
@@ -196,11 +211,14 @@ bool lock_table::start(instant now) {
       case memo_kind::released:
         m.outcome = released{r.outcomes[0].flag, static_cast<std::uint32_t>(r.outcomes[0].value)};
         break;
-      case memo_kind::refused: m.outcome = std::make_unique<settled>(r.outcomes[0].refused); break;
+      case memo_kind::refused:
+        m.outcome = std::make_unique<settled>(r.outcomes[0].refused);
+        break;
       case memo_kind::releases: {
         release_answers all;
         for (const auto& o : r.outcomes)
-          o.refused ? all.push_back(o.refused) : all.push_back(released{o.flag, static_cast<std::uint32_t>(o.value)});
+          o.refused ? all.push_back(o.refused)
+                    : all.push_back(released{o.flag, static_cast<std::uint32_t>(o.value)});
         m.outcome = std::make_unique<settled>(std::move(all));
         break;
       }
@@ -216,8 +234,12 @@ bool lock_table::start(instant now) {
         m.outcome = std::make_unique<settled>(std::move(all));
         break;
       }
-      case memo_kind::session_opened: m.outcome = std::make_unique<settled>(r.session); break;
-      case memo_kind::session_kept: m.outcome = std::make_unique<settled>(session_kept{r.session.end}); break;
+      case memo_kind::session_opened:
+        m.outcome = std::make_unique<settled>(r.session);
+        break;
+      case memo_kind::session_kept:
+        m.outcome = std::make_unique<settled>(session_kept{r.session.end});
+        break;
       case memo_kind::session_closed:
         m.outcome = std::make_unique<settled>(session_closed{r.session.public_id});
         break;
@@ -227,9 +249,11 @@ bool lock_table::start(instant now) {
     if (changed) keep(m);
   }
 
-  std::sort(in->waiters.begin(), in->waiters.end(), [](const auto& a, const auto& b) { return a.arrival < b.arrival; });
+  std::sort(in->waiters.begin(), in->waiters.end(),
+            [](const auto& a, const auto& b) { return a.arrival < b.arrival; });
   for (const auto& r : in->waiters) {
-    const call_id call{r.multi, r.multi ? lock_name() : lock_name(r.wants[0].lock), client_id(r.client), request_id(r.request)};
+    const call_id call{r.multi, r.multi ? lock_name() : lock_name(r.wants[0].lock), client_id(r.client),
+                       request_id(r.request)};
     if (find_memo(call) || waiters_.contains(r.arrival)) return false;
     last_number_ = std::max({last_number_, r.arrival, r.memo});
     auto* bound = session_of(r.session);

@@ -156,7 +156,8 @@ TEST_F(LockTableSession, EndsInPiecesOf128ButIsOverAsAWhole) {
   EXPECT_FALSE(table_->validate(now_, lock_name("n299"), leases[299].token).current);
   EXPECT_EQ(code(renew({lock_name("n299"), leases[299].id, {}})), errc::lock_not_held);
   EXPECT_EQ(code(release(leases[299].id, "n299")), errc::lock_not_held);
-  EXPECT_EQ(why(acquire("r1", "alice", {.lock = "n299", .session = session.id})).ended, end_reason::session_closed);
+  EXPECT_EQ(why(acquire("r1", "alice", {.lock = "n299", .session = session.id})).ended,
+            end_reason::session_closed);
   EXPECT_FALSE(cancel("r1", "alice", "n299")->done);
   EXPECT_THAT(force("n298")->tokens, IsEmpty());
   EXPECT_TRUE(is_granted(acquire("", "bob", {.lock = "n297"})));

@@ -1,17 +1,20 @@
 // Sessions: one heartbeat for many leases.
-#include <algorithm>
-
 #include "core/lock_table.hpp"
 #include "core/once.hpp"
+
+#include <algorithm>
 
 namespace dislock::core {
 namespace {
 
-call_id call_of(client_id who, request_id request) { return {true, {}, who, request}; }
+call_id call_of(client_id who, request_id request) {
+  return {true, {}, who, request};
+}
 
 }  // namespace
 
-answer<session_opened> lock_table::open_session(instant now, client_id who, duration ttl, request_id request) {
+answer<session_opened> lock_table::open_session(instant now, client_id who, duration ttl,
+                                                request_id request) {
   begin(now);
   const auto again = [&](memo& m) -> answer<session_opened> {
     const auto* remembered = settled_as<session_opened>(m);
@@ -44,7 +47,8 @@ answer<session_opened> lock_table::open_session(instant now, client_id who, dura
     note(std::make_unique<settled>(out));
     return out;
   };
-  return once<session_opened>(now, call_of(who, request), fingerprint("open").add(ttl).value(), again, decide);
+  return once<session_opened>(now, call_of(who, request), fingerprint("open").add(ttl).value(), again,
+                              decide);
 }
 
 answer<session_kept> lock_table::keep_session(instant now, session_id id, request_id request) {

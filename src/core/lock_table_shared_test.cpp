@@ -122,7 +122,8 @@ TEST_F(LockTableSemaphore, AnotherLimitOrFamilyIsAConflictWhileTheLockIsInUse) {
   EXPECT_EQ(why(limit).mode, lock_mode::semaphore);
   EXPECT_EQ(why(limit).limit, 3u);
   EXPECT_EQ(code(acquire("", "b")), errc::lock_mode_conflict);
-  EXPECT_EQ(code(acquire("", "b", shared({.wait = 60s}))), errc::lock_mode_conflict) << "waiting would not help";
+  EXPECT_EQ(code(acquire("", "b", shared({.wait = 60s}))), errc::lock_mode_conflict)
+      << "waiting would not help";
 
   ASSERT_TRUE(release(lease.id));
   hold("w");

@@ -1,7 +1,7 @@
 // What there is, as everybody may see it.
-#include <algorithm>
-
 #include "core/lock_table.hpp"
+
+#include <algorithm>
 
 namespace dislock::core {
 namespace {
@@ -38,12 +38,16 @@ lock_view view_of(const lock& l, instant now, std::size_t holders, std::size_t w
     if (v.holders.size() < holders) v.holders.push_back(view_of(each));
   }
   v.locked = v.holder_count > 0;
-  v.mode = l.limit > 0 ? lock_mode::semaphore : l.lease_count > 0 ? l.mode : l.queue_length > 0 ? l.queue.front().mode : l.mode;
+  v.mode = l.limit > 0          ? lock_mode::semaphore
+           : l.lease_count > 0  ? l.mode
+           : l.queue_length > 0 ? l.queue.front().mode
+                                : l.mode;
   if (l.limit == 0) v.used = 0;
   for (const auto& e : l.queue) {
     if (v.waiters.size() >= waiters) break;
     const auto& w = *e.who;
-    v.waiters.push_back({std::string(w.who->id.view()), e.mode, e.permits, v.waiters.size() + 1, w.since, w.deadline, w.attached});
+    v.waiters.push_back({std::string(w.who->id.view()), e.mode, e.permits, v.waiters.size() + 1, w.since,
+                         w.deadline, w.attached});
   }
   return v;
 }
@@ -87,16 +91,20 @@ std::optional<std::vector<place>> lock_table::places(instant now, ticket id) con
   return out;
 }
 
-page<lock_view> lock_table::list(instant now, const lock_filter& filter, std::uint64_t cursor, std::size_t limit) const {
+page<lock_view> lock_table::list(instant now, const lock_filter& filter, std::uint64_t cursor,
+                                 std::size_t limit) const {
   page<lock_view> out;
   const auto wanted = [&](const lock& l) {
     if (!l.active() || !l.name.view().starts_with(filter.prefix)) return false;
     if (filter.client.empty()) return true;
     const auto is_client = [&](const core::client* c) { return c->id.view() == filter.client; };
-    return std::any_of(l.leases.begin(), l.leases.end(), [&](const lease& x) { return is_client(x.owner); }) ||
-           std::any_of(l.queue.begin(), l.queue.end(), [&](const queue_entry& e) { return is_client(e.who->who); });
+    return std::any_of(l.leases.begin(), l.leases.end(),
+                       [&](const lease& x) { return is_client(x.owner); }) ||
+           std::any_of(l.queue.begin(), l.queue.end(),
+                       [&](const queue_entry& e) { return is_client(e.who->who); });
   };
-  const auto stop = std::min<std::uint64_t>(slots_.size(), cursor > slots_.size() ? 0 : cursor + looked_at_per_page);
+  const auto stop =
+      std::min<std::uint64_t>(slots_.size(), cursor > slots_.size() ? 0 : cursor + looked_at_per_page);
   auto at = cursor;
   for (; at < stop && out.items.size() < limit; ++at)
     if (const auto* l = slots_[at]; l && wanted(*l)) out.items.push_back(view_of(*l, now, holders_shown, 0));
@@ -108,7 +116,8 @@ page<session_view> lock_table::sessions(std::uint64_t cursor, std::size_t limit)
   std::vector<const core::session*> after;
   for (const auto& [key, s] : sessions_)
     if (s->public_id > cursor) after.push_back(s);
-  std::sort(after.begin(), after.end(), [](const auto* a, const auto* b) { return a->public_id < b->public_id; });
+  std::sort(after.begin(), after.end(),
+            [](const auto* a, const auto* b) { return a->public_id < b->public_id; });
   page<session_view> out;
   for (const auto* s : after) {
     if (out.items.size() == limit) {
@@ -126,19 +135,23 @@ std::vector<wait_edge> lock_table::edges(std::size_t limit) const {
     for (const auto& e : w->wanted()) {
       const auto add = [&](const core::client& to, bool behind) {
         if (out.size() < limit)
-          out.push_back({std::string(w->who->id.view()), std::string(to.id.view()), std::string(e.on->name.view()), behind});
+          out.push_back({std::string(w->who->id.view()), std::string(to.id.view()),
+                         std::string(e.on->name.view()), behind});
       };
       for (const auto& held : e.on->leases) add(*held.owner, false);
-      if (const auto it = e.on->queue.iterator_to(e); it != e.on->queue.begin()) add(*std::prev(it)->who->who, true);
+      if (const auto it = e.on->queue.iterator_to(e); it != e.on->queue.begin())
+        add(*std::prev(it)->who->who, true);
     }
     if (out.size() >= limit) break;
   }
   return out;
 }
 
-void lock_table::for_each_auto_renewed(const std::function<void(const lease_proof&, duration, instant)>& visit) const {
+void lock_table::for_each_auto_renewed(
+    const std::function<void(const lease_proof&, duration, instant)>& visit) const {
   for (const auto* l : leases_)
-    if (l->auto_renew && !l->provisional) visit({lock_name(l->on->name.view()), l->id, {}}, l->ttl, l->effective_end());
+    if (l->auto_renew && !l->provisional)
+      visit({lock_name(l->on->name.view()), l->id, {}}, l->ttl, l->effective_end());
 }
 
 }  // namespace dislock::core

@@ -1,11 +1,12 @@
-// Objects of one type out of large slabs: a table of a million leases should not pay malloc's overhead per lease.
+// Objects of one type out of large slabs: a table of a million leases should not pay malloc's overhead per
+// lease.
 #pragma once
+
+#include <boost/pool/pool.hpp>
 
 #include <memory>
 #include <new>
 #include <utility>
-
-#include <boost/pool/pool.hpp>
 
 // g++ says so one way, clang another.
 #if defined(__SANITIZE_ADDRESS__)

@@ -1,9 +1,9 @@
 // Private to the lock table: one effect and one outcome per request id.
 #pragma once
 
-#include <utility>
-
 #include "core/lock_table.hpp"
+
+#include <utility>
 
 namespace dislock::core {
 
@@ -17,7 +17,8 @@ const T* settled_as(const memo& m) noexcept {
 // Runs `decide` once per request id: a repeat gets the outcome of the first call.
 // `again(memo&)` makes the answer of a remembered call; `decide()` gives the answer and how to remember it.
 template <class Answer, class Repeat, class Decide>
-answer<Answer> lock_table::once(instant now, const call_id& call, std::uint64_t print, Repeat again, Decide decide) {
+answer<Answer> lock_table::once(instant now, const call_id& call, std::uint64_t print, Repeat again,
+                                Decide decide) {
   if (auto* m = find_memo(call)) {
     if (std::holds_alternative<was_cancelled>(m->outcome)) return errc::request_cancelled;
     if (m->fingerprint != print) return errc::request_id_reused;

@@ -1,17 +1,17 @@
 // Why a lease is gone, for its owner who comes too late.
 #pragma once
 
-#include <deque>
-#include <optional>
+#include "core/decision.hpp"
 
 #include <boost/unordered/unordered_flat_map.hpp>
 
-#include "core/decision.hpp"
+#include <deque>
+#include <optional>
 
 namespace dislock::core {
 
-/// Remembers how leases ended that their owners did not end, by their secrets, so that a late renewal is told why.
-/// Bounded in number and time; not kept over a restart: an explanation, never a decision.
+/// Remembers how leases ended that their owners did not end, by their secrets, so that a late renewal is told
+/// why. Bounded in number and time; not kept over a restart: an explanation, never a decision.
 class recent_ends {
  public:
   explicit recent_ends(duration life) : life_(life) {}
@@ -24,7 +24,8 @@ class recent_ends {
   }
 
   /// By whichever secret is given. Half of its 128 bits do: who guesses them learns a reason and no more.
-  [[nodiscard]] std::optional<end_reason> find(const lock_id& id, const renewal_token& renewal) const noexcept {
+  [[nodiscard]] std::optional<end_reason> find(const lock_id& id,
+                                               const renewal_token& renewal) const noexcept {
     const auto it = reasons_.find(id.empty() ? renewal.bits[1] : id.bits[1]);
     if (it == reasons_.end()) return std::nullopt;
     return it->second;

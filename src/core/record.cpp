@@ -166,7 +166,8 @@ std::optional<lease_record> parse_lease_record(std::string_view bytes) {
   r.end = in.time();
   r.hold_limit = in.time();
   r.ttl = in.span();
-  if (r.lock.empty() || r.client.empty() || r.hold_count == 0 || to_number(r.token) == 0 || !sound(r)) return std::nullopt;
+  if (r.lock.empty() || r.client.empty() || r.hold_count == 0 || to_number(r.token) == 0 || !sound(r))
+    return std::nullopt;
   return whole(in, std::move(r));
 }
 
@@ -362,7 +363,9 @@ std::optional<memo_record> parse_memo_record(std::string_view bytes) {
   return whole(in, std::move(r));
 }
 
-void append_lock_delay(std::string& bytes, instant until) { record_writer(bytes).time(until); }
+void append_lock_delay(std::string& bytes, instant until) {
+  record_writer(bytes).time(until);
+}
 
 std::optional<instant> parse_lock_delay_record(std::string_view bytes) {
   record_reader in(bytes);

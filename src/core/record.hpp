@@ -1,5 +1,9 @@
-// The table's records as bytes: what a journal keeps and recovery reads. docs/spec/durability.md is the format.
+// The table's records as bytes: what a journal keeps and recovery reads. docs/spec/durability.md is the
+// format.
 #pragma once
+
+#include "core/decision.hpp"
+#include "core/entities.hpp"
 
 #include <cstdint>
 #include <optional>
@@ -7,13 +11,17 @@
 #include <string_view>
 #include <vector>
 
-#include "core/decision.hpp"
-#include "core/entities.hpp"
-
 namespace dislock::core {
 
 /// First byte of a key.
-enum class record_kind : char { table = 'T', session = 'S', lease = 'L', waiter = 'W', memo = 'M', lock_delay = 'D' };
+enum class record_kind : char {
+  table = 'T',
+  session = 'S',
+  lease = 'L',
+  waiter = 'W',
+  memo = 'M',
+  lock_delay = 'D'
+};
 
 /// Appends the fields of one record. Integers are LEB128, signed ones zigzag; strings carry their length.
 class record_writer {
@@ -118,15 +126,16 @@ class record_reader {
 
 [[nodiscard]] inline std::string record_key(record_kind kind, std::uint64_t number) {
   std::string key(9, static_cast<char>(kind));
-  for (int i = 0; i < 8; ++i) key[static_cast<std::size_t>(1 + i)] = static_cast<char>(number >> (56 - 8 * i));
+  for (int i = 0; i < 8; ++i)
+    key[static_cast<std::size_t>(1 + i)] = static_cast<char>(number >> (56 - 8 * i));
   return key;
 }
 [[nodiscard]] inline std::string record_key(record_kind kind, std::string_view name) {
   return std::string(1, static_cast<char>(kind)).append(name);
 }
 
-/// No clock and no token of ours is beyond this (the year 2112): a record that is would use up what is left of
-/// the tokens.
+/// No clock and no token of ours is beyond this (the year 2112): a record that is would use up what is left
+/// of the tokens.
 constexpr std::uint64_t latest_plausible = fencing_token_limit / 2;
 /// Numbers of tickets, sessions and memos; they are counted up one by one.
 constexpr std::uint64_t highest_number = std::uint64_t{1} << 62;
@@ -197,8 +206,8 @@ enum class memo_kind : std::uint8_t {
 };
 
 struct outcome_record {
-  std::uint64_t value = 0;   ///< hold count, token, or count; by kind
-  bool flag = false;         ///< released: the lease ended
+  std::uint64_t value = 0;  ///< hold count, token, or count; by kind
+  bool flag = false;        ///< released: the lease ended
   refusal_ptr refused;
 };
 

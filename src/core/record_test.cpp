@@ -1,7 +1,7 @@
 // Records as bytes: what is written can be read, and nothing else can.
-#include <limits>
-
 #include "core/test_table.hpp"
+
+#include <limits>
 
 namespace dislock::core {
 namespace {
@@ -16,8 +16,9 @@ std::string bytes(const std::function<void(record_writer&)>& write) {
 }
 
 TEST(Record, NumbersComeBackOverTheirWholeRange) {
-  for (const std::uint64_t v : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{127}, std::uint64_t{128}, std::uint64_t{300},
-                                std::uint64_t{1} << 63, std::numeric_limits<std::uint64_t>::max()}) {
+  for (const std::uint64_t v :
+       {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{127}, std::uint64_t{128}, std::uint64_t{300},
+        std::uint64_t{1} << 63, std::numeric_limits<std::uint64_t>::max()}) {
     const auto written = bytes([&](auto& w) { w.number(v); });
     record_reader in(written);
     EXPECT_EQ(in.number(), v);
@@ -26,8 +27,9 @@ TEST(Record, NumbersComeBackOverTheirWholeRange) {
 }
 
 TEST(Record, SignedNumbersComeBackOverTheirWholeRange) {
-  for (const std::int64_t v : {std::int64_t{0}, std::int64_t{-1}, std::int64_t{64}, std::numeric_limits<std::int64_t>::min(),
-                               std::numeric_limits<std::int64_t>::max()}) {
+  for (const std::int64_t v :
+       {std::int64_t{0}, std::int64_t{-1}, std::int64_t{64}, std::numeric_limits<std::int64_t>::min(),
+        std::numeric_limits<std::int64_t>::max()}) {
     const auto written = bytes([&](auto& w) { w.signed_number(v); });
     record_reader in(written);
     EXPECT_EQ(in.signed_number(), v);
@@ -35,7 +37,9 @@ TEST(Record, SignedNumbersComeBackOverTheirWholeRange) {
   }
 }
 
-TEST(Record, SmallNumbersAreOneByte) { EXPECT_EQ(bytes([](auto& w) { w.number(127); }).size(), 1u); }
+TEST(Record, SmallNumbersAreOneByte) {
+  EXPECT_EQ(bytes([](auto& w) { w.number(127); }).size(), 1u);
+}
 
 TEST(Record, TimesSpansStringsAndSecretsComeBack) {
   const auto written = bytes([](auto& w) {
@@ -59,8 +63,9 @@ TEST(Record, TooFewBytesAreNoticed) {
     EXPECT_EQ(in.number(), 0u);
     EXPECT_FALSE(in.good());
   }
-  record_reader text(std::string_view("\x05"
-                                      "abc"));
+  record_reader text(
+      std::string_view("\x05"
+                       "abc"));
   EXPECT_EQ(text.string(), "");
   EXPECT_TRUE(text.failed());
 }

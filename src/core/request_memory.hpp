@@ -1,12 +1,12 @@
 // Which request ids are remembered, and when they are forgotten.
 #pragma once
 
-#include <cstdint>
-#include <string_view>
+#include "core/entities.hpp"
 
 #include <boost/unordered/unordered_flat_set.hpp>
 
-#include "core/entities.hpp"
+#include <cstdint>
+#include <string_view>
 
 namespace dislock::core {
 

@@ -1,9 +1,9 @@
 // Where a lock table's decisions go: whom they concern, and what has to be remembered beyond the process.
 #pragma once
 
-#include <string_view>
-
 #include "core/decision.hpp"
+
+#include <string_view>
 
 namespace dislock::core {
 

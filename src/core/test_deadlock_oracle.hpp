@@ -1,5 +1,8 @@
-// Whether somebody waits for ever, found out by playing on: slow, simple, and nothing like the table's search.
+// Whether somebody waits for ever, found out by playing on: slow, simple, and nothing like the table's
+// search.
 #pragma once
+
+#include "core/decision.hpp"
 
 #include <algorithm>
 #include <cstdint>
@@ -7,8 +10,6 @@
 #include <set>
 #include <string>
 #include <vector>
-
-#include "core/decision.hpp"
 
 namespace dislock::core {
 
@@ -33,9 +34,10 @@ struct oracle_waiter {
 };
 
 /// Every client that does not wait gives back what it holds; every request that heads its queues and fits is
-/// granted; again and again. Who still waits when nothing moves any more waits for ever. (Who is served next is
-/// decided by arrival alone, so the order in which running clients finish makes no difference.)
-inline std::set<std::string> stuck_clients(std::vector<oracle_lease> leases, std::vector<oracle_waiter> waiters) {
+/// granted; again and again. Who still waits when nothing moves any more waits for ever. (Who is served next
+/// is decided by arrival alone, so the order in which running clients finish makes no difference.)
+inline std::set<std::string> stuck_clients(std::vector<oracle_lease> leases,
+                                           std::vector<oracle_waiter> waiters) {
   const auto fits = [&](const oracle_want& w) {
     std::uint64_t used = 0;
     for (const auto& l : leases) {
@@ -55,7 +57,8 @@ inline std::set<std::string> stuck_clients(std::vector<oracle_lease> leases, std
   for (bool moved = true; moved;) {
     moved = false;
     const auto runs = [&](const oracle_lease& l) {
-      return std::none_of(waiters.begin(), waiters.end(), [&](const auto& w) { return w.client == l.client; });
+      return std::none_of(waiters.begin(), waiters.end(),
+                          [&](const auto& w) { return w.client == l.client; });
     };
     moved = std::erase_if(leases, runs) > 0;
     for (std::size_t i = 0; i < waiters.size(); ++i) {

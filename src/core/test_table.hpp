@@ -1,5 +1,11 @@
-// What the lock table's tests stand on: a clock that they move, and doubles that remember what they were told.
+// What the lock table's tests stand on: a clock that they move, and doubles that remember what they were
+// told.
 #pragma once
+
+#include "core/lock_table.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include <map>
 #include <memory>
@@ -8,11 +14,6 @@
 #include <string_view>
 #include <variant>
 #include <vector>
-
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
-#include "core/lock_table.hpp"
 
 namespace dislock::core {
 
@@ -51,7 +52,8 @@ class recording_observer final : public table_observer {
     resolved.push_back({id, epoch, std::move(outcome)});
   }
   void on_event(const event& e) override {
-    events.push_back({e.type, std::string(e.lock), std::string(e.client), std::string(e.reason), e.token, e.took});
+    events.push_back(
+        {e.type, std::string(e.lock), std::string(e.client), std::string(e.reason), e.token, e.took});
   }
   void on_deadlock(const deadlock& d) override { deadlocks.push_back(d); }
 
@@ -95,11 +97,19 @@ template <class T>
 std::optional<errc> code(const answer<T>& a) {
   return a ? std::nullopt : std::optional(a.error().code);
 }
-inline const refusal& why(const acquire_answer& a) { return *std::get<refusal_ptr>(a); }
-inline bool is_granted(const acquire_answer& a) { return std::holds_alternative<granted>(a); }
-inline bool is_queued(const acquire_answer& a) { return std::holds_alternative<queued>(a); }
+inline const refusal& why(const acquire_answer& a) {
+  return *std::get<refusal_ptr>(a);
+}
+inline bool is_granted(const acquire_answer& a) {
+  return std::holds_alternative<granted>(a);
+}
+inline bool is_queued(const acquire_answer& a) {
+  return std::holds_alternative<queued>(a);
+}
 /// The lease of a granted answer. Throws, and so fails the test, for any other.
-inline const grant& lease_of(const acquire_answer& a) { return std::get<granted>(a).leases.at(0); }
+inline const grant& lease_of(const acquire_answer& a) {
+  return std::get<granted>(a).leases.at(0);
+}
 
 class LockTable : public testing::Test {
  protected:
@@ -114,8 +124,8 @@ class LockTable : public testing::Test {
     const lock_want want{lock_name(w.lock), w.mode, w.limit, w.permits};
     return table_->acquire(now_, request_of(request, client, w, {&want, 1}, false));
   }
-  acquire_answer acquire_all(std::string_view request, std::string_view client, const std::vector<lock_want>& wants,
-                             const wish& w = {}) {
+  acquire_answer acquire_all(std::string_view request, std::string_view client,
+                             const std::vector<lock_want>& wants, const wish& w = {}) {
     return table_->acquire(now_, request_of(request, client, w, wants, true));
   }
   acquire_answer acquire_all(std::string_view request, std::string_view client,
@@ -133,8 +143,8 @@ class LockTable : public testing::Test {
     if (w.wait == 0s) w.wait = 60s;
     return std::get<queued>(acquire(request, client, w));
   }
-  queued wait_for_all(std::string_view request, std::string_view client, std::initializer_list<std::string_view> names,
-                      wish w = {}) {
+  queued wait_for_all(std::string_view request, std::string_view client,
+                      std::initializer_list<std::string_view> names, wish w = {}) {
     if (w.wait == 0s) w.wait = 60s;
     return std::get<queued>(acquire_all(request, client, names, w));
   }
@@ -145,12 +155,14 @@ class LockTable : public testing::Test {
     const auto all = table_->release(now_, {client_id(client), request_id(request), {&proof, 1}, false});
     return all ? all->at(0) : answer<released>(all.error_ptr());
   }
-  answer<renewed> renew(const lease_proof& proof, std::optional<duration> ttl = {}, std::string_view request = {},
-                        std::string_view client = {}) {
+  answer<renewed> renew(const lease_proof& proof, std::optional<duration> ttl = {},
+                        std::string_view request = {}, std::string_view client = {}) {
     const auto all = table_->renew(now_, {client_id(client), request_id(request), {&proof, 1}, false, ttl});
     return all ? all->at(0) : answer<renewed>(all.error_ptr());
   }
-  answer<renewed> renew(const lock_id& id, std::optional<duration> ttl = {}) { return renew({lock_name("a"), id, {}}, ttl); }
+  answer<renewed> renew(const lock_id& id, std::optional<duration> ttl = {}) {
+    return renew({lock_name("a"), id, {}}, ttl);
+  }
   answer<cancelled> cancel(std::string_view request, std::string_view client, std::string_view lock = "a") {
     return table_->cancel(now_, {false, lock_name(lock), client_id(client), request_id(request)});
   }
@@ -233,8 +245,8 @@ class LockTable : public testing::Test {
     return outcome ? code(*outcome) : std::nullopt;
   }
   [[nodiscard]] std::size_t happened(event_type type) const {
-    return static_cast<std::size_t>(
-        std::count_if(seen_.events.begin(), seen_.events.end(), [type](const auto& e) { return e.type == type; }));
+    return static_cast<std::size_t>(std::count_if(seen_.events.begin(), seen_.events.end(),
+                                                  [type](const auto& e) { return e.type == type; }));
   }
   [[nodiscard]] bool is_empty() const {
     const auto c = table_->counts();

@@ -1,14 +1,10 @@
 // A lock table together with what an onlooker knows about it: plays random operations and compares.
 #pragma once
 
-#include <array>
-#include <deque>
-#include <set>
-#include <sstream>
-#include <tuple>
+#include "core/test_onlooker.hpp"
 
-#include "core/test_deadlock_oracle.hpp"
-#include "core/test_table.hpp"
+#include <array>
+#include <ostream>
 
 namespace dislock::core {
 
@@ -20,32 +16,51 @@ inline std::ostream& operator<<(std::ostream& out, const step& s) {
   return out << "{" << s.verb << "," << s.client << "," << s.lock << "," << s.pick << "," << s.more << "}";
 }
 
-class world {
+class world : public onlooker {
  public:
-  explicit world(table_options options = {}) : options_(options) { table_ = fresh(&journal_); }
-
-  /// What went wrong first; empty: nothing.
-  [[nodiscard]] const std::string& violation() const { return violation_; }
-  [[nodiscard]] std::size_t victims() const { return victims_; }
-  [[nodiscard]] std::size_t grants() const { return grants_; }
+  explicit world(table_options options = {}) : onlooker(options) {}
 
   void play(const step& s) {
     if (!violation_.empty()) return;
     switch (s.verb % 24) {
-      case 0: case 1: case 2: case 3: case 4: return ask(single(s));
-      case 5: case 6: return ask(several(s));
-      case 7: case 8: case 9: return give_back(s);
-      case 10: return extend(s);
-      case 11: return call_off(s);
-      case 12: return force(s);
-      case 13: return sessions(s);
-      case 14: return go_away(s);
-      case 15: return lose_reply(s);
-      case 16: case 17: return pass(s);
-      case 18: return restart(s);
-      case 19: case 20: case 21: return ask_again(s);
-      case 22: return hold_once_more(s);
-      default: return give_back_again(s);
+      case 0:
+      case 1:
+      case 2:
+      case 3:
+      case 4:
+        return ask(single(s));
+      case 5:
+      case 6:
+        return ask(several(s));
+      case 7:
+      case 8:
+      case 9:
+        return give_back(s);
+      case 10:
+        return extend(s);
+      case 11:
+        return call_off(s);
+      case 12:
+        return force(s);
+      case 13:
+        return sessions(s);
+      case 14:
+        return go_away(s);
+      case 15:
+        return lose_reply(s);
+      case 16:
+      case 17:
+        return pass(s);
+      case 18:
+        return restart(s);
+      case 19:
+      case 20:
+      case 21:
+        return ask_again(s);
+      case 22:
+        return hold_once_more(s);
+      default:
+        return give_back_again(s);
     }
   }
 
@@ -76,63 +91,7 @@ class world {
   }
 
  private:
-  struct call_key {
-    bool multi = false;
-    std::string lock, client, request;
-    auto operator<=>(const call_key&) const = default;
-  };
-  struct asked {
-    call_key key;
-    std::vector<oracle_want> wants;
-    duration ttl{}, wait{}, lock_delay{};
-    std::optional<duration> max_hold;
-    std::uint64_t session = 0;  // index + 1
-    lock_id reentry{};
-    [[nodiscard]] auto body() const {
-      std::vector<std::tuple<std::string, lock_mode, std::uint32_t, std::uint32_t>> w;
-      for (const auto& each : wants) w.emplace_back(each.lock, each.mode, each.permits, each.limit);
-      return std::tuple(w, ttl, lock_delay, max_hold, session, reentry.bits);
-    }
-  };
-  enum class fate { waits, held, refused, cancelled, released };
-  struct outcome {
-    asked call;
-    fate what{};
-    ticket waiter{};
-    std::vector<fencing_token> tokens;
-    std::vector<lock_id> ids;  // empty: nobody was told yet
-    std::optional<errc> why;
-    lock_id gave_back{};  // fate::released: what
-    bool ended = false;
-    std::optional<instant> forget_at;
-  };
-  struct holding {
-    std::string lock, client;
-    lock_id id{};
-    lock_mode mode{};
-    bool told = false;         // the client knows its id
-    bool may_shrink = false;   // provisional, now or once
-    bool over = false;
-    instant end{};
-    std::optional<instant> latest_end;
-  };
-  struct waiting {
-    asked call;
-    bool attached = true;
-    std::uint32_t epoch = 0;
-  };
-
-  void expect(bool ok, const std::string& sentence) {
-    if (ok || !violation_.empty()) return;
-    violation_ = sentence;
-  }
-  std::unique_ptr<lock_table> fresh(table_journal* journal) {
-    return std::make_unique<lock_table>(options_, secrets_, seen_, journal);
-  }
-  static std::string name_of(std::uint32_t lock) { return std::string(1, static_cast<char>('a' + lock % 4)); }
-  static std::string client_of(std::uint32_t client) { return "c" + std::to_string(client % 5); }
-
-  // --- operations --------------------------------------------------------------------------------------------
+  // --------------------------------------------------------------------------------------------
 
   oracle_want want(std::uint32_t lock, std::uint32_t bits) const {
     oracle_want w{name_of(lock), lock_mode::exclusive, 1, 0};
@@ -167,7 +126,8 @@ class world {
     auto a = terms(s);
     a.key.multi = true;
     const auto count = 1 + s.lock / 4 % 3;
-    for (std::uint32_t i = 0; i < count; ++i) a.wants.push_back(want(s.lock + i * (1 + s.lock / 16 % 2 * 2), s.pick / 16 + i));
+    for (std::uint32_t i = 0; i < count; ++i)
+      a.wants.push_back(want(s.lock + i * (1 + s.lock / 16 % 2 * 2), s.pick / 16 + i));
     if (s.lock / 32 % 2) std::reverse(a.wants.begin(), a.wants.end());
     return a;
   }
@@ -212,8 +172,10 @@ class world {
     return std::any_of(waiting_.begin(), waiting_.end(), [&](const auto& w) {
       const auto& other = w.second.call;
       if (other.key.client != a.key.client) return false;
-      return options_.detect_deadlocks || std::any_of(other.wants.begin(), other.wants.end(), [&](const auto& theirs) {
-               return std::any_of(a.wants.begin(), a.wants.end(), [&](const auto& ours) { return ours.lock == theirs.lock; });
+      return options_.detect_deadlocks ||
+             std::any_of(other.wants.begin(), other.wants.end(), [&](const auto& theirs) {
+               return std::any_of(a.wants.begin(), a.wants.end(),
+                                  [&](const auto& ours) { return ours.lock == theirs.lock; });
              });
     });
   }
@@ -248,7 +210,8 @@ class world {
   }
 
   void check_repeat(outcome& o, const asked& a, const acquire_answer& answer) {
-    if (o.what == fate::cancelled) return expect(code(answer) == errc::request_cancelled, "a cancelled id is refused");
+    if (o.what == fate::cancelled)
+      return expect(code(answer) == errc::request_cancelled, "a cancelled id is refused");
     if (o.what == fate::released || a.body() != o.call.body())
       return expect(code(answer) == errc::request_id_reused, "another body with the same id is refused");
     switch (o.what) {
@@ -263,14 +226,17 @@ class world {
         return;
       }
       case fate::held: {
-        const bool alive = std::all_of(o.tokens.begin(), o.tokens.end(), [&](auto t) { return !holdings_[t].over; });
+        const bool alive =
+            std::all_of(o.tokens.begin(), o.tokens.end(), [&](auto t) { return !holdings_[t].over; });
         const auto* g = std::get_if<granted>(&answer);
-        if (!alive) return expect(code(answer) == errc::lock_not_held, "a repeat after the end says that it has ended");
+        if (!alive)
+          return expect(code(answer) == errc::lock_not_held, "a repeat after the end says that it has ended");
         expect(g && g->repeated && g->leases.size() == o.tokens.size(), "a repeat gets the same grant");
         if (!g) return;
         for (std::size_t i = 0; i < g->leases.size(); ++i) {
           const auto& l = g->leases[i];
-          expect(l.token == o.tokens[i] && (o.ids.empty() || l.id == o.ids[i]), "a repeat gets the same lease");
+          expect(l.token == o.tokens[i] && (o.ids.empty() || l.id == o.ids[i]),
+                 "a repeat gets the same lease");
           expect(!l.provisional && l.end > now_, "a repeat claims the lease");
           holdings_[l.token].told = true;
           holdings_[l.token].id = l.id;
@@ -279,7 +245,9 @@ class world {
           for (const auto& l : g->leases) o.ids.push_back(l.id);
         return;
       }
-      default: return expect(o.why ? code(answer) == o.why : code(answer).has_value(), "a repeat gets the same refusal");
+      default:
+        return expect(o.why ? code(answer) == o.why : code(answer).has_value(),
+                      "a repeat gets the same refusal");
     }
   }
 
@@ -287,7 +255,8 @@ class world {
     if (calls_.empty()) return;
     auto it = calls_.begin();
     std::advance(it, s.pick % calls_.size());
-    if (it->second.what != fate::released && !it->second.call.wants.empty()) return ask(asked(it->second.call));
+    if (it->second.what != fate::released && !it->second.call.wants.empty())
+      return ask(asked(it->second.call));
   }
 
   void hold_once_more(const step& s) {
@@ -321,7 +290,8 @@ class world {
   void give_back(outcome o) {
     const auto& key = o.call.key;
     const lease_proof proof{lock_name(key.lock), o.gave_back, {}};
-    const auto answer = table_->release(now_, {client_id(key.client), request_id(key.request), {&proof, 1}, false});
+    const auto answer =
+        table_->release(now_, {client_id(key.client), request_id(key.request), {&proof, 1}, false});
     look();
     if (const auto* known = remembered(key)) {
       if (known->what == fate::cancelled) {
@@ -331,7 +301,8 @@ class world {
       } else if (known->why) {
         expect(code(answer) == known->why, "a repeated release gets the same refusal");
       } else {
-        expect(answer && answer->at(0) && answer->at(0)->ended == known->ended, "a repeated release gets the same answer");
+        expect(answer && answer->at(0) && answer->at(0)->ended == known->ended,
+               "a repeated release gets the same answer");
       }
     } else {
       o.what = fate::released;
@@ -347,8 +318,11 @@ class world {
     const auto* h = pick_holding(s.pick);
     if (!h) return;
     const lease_proof proof{lock_name(h->lock), h->id, {}};
-    const auto answer =
-        table_->renew(now_, {client_id(s.more % 3 ? h->client : ""), {}, {&proof, 1}, false, s.more % 2 ? std::optional<duration>(5s) : std::nullopt});
+    const auto answer = table_->renew(now_, {client_id(s.more % 3 ? h->client : ""),
+                                             {},
+                                             {&proof, 1},
+                                             false,
+                                             s.more % 2 ? std::optional<duration>(5s) : std::nullopt});
     look();
     expect(!answer || !h->over, "a renewal does not wake the dead");
     expect(!answer || answer->at(0)->end > now_, "a renewed lease goes on");
@@ -362,10 +336,11 @@ class world {
       std::advance(it, s.pick % calls_.size());
       key = it->first;
     }
-    const auto answer =
-        table_->cancel(now_, {key.multi, lock_name(key.lock), client_id(key.client), request_id(key.request)});
+    const auto answer = table_->cancel(
+        now_, {key.multi, lock_name(key.lock), client_id(key.client), request_id(key.request)});
     const auto before = calls_.find(key);
-    if (before != calls_.end() && before->second.what == fate::waits && answer && answer->done) cancelled_ = before->second.waiter;
+    if (before != calls_.end() && before->second.what == fate::waits && answer && answer->done)
+      cancelled_ = before->second.waiter;
     look();
     cancelled_.reset();
     auto* known = remembered(key);
@@ -386,7 +361,8 @@ class world {
     } else if (known->what == fate::held) {
       for (const auto t : known->tokens) expect(holdings_[t].over, "an id with a lease can be cancelled");
     } else {
-      expect(answer && answer->done == (known->what == fate::cancelled), "what was refused or given back stays so");
+      expect(answer && answer->done == (known->what == fate::cancelled),
+             "what was refused or given back stays so");
     }
     check();
   }
@@ -434,7 +410,8 @@ class world {
     if (!by_an_older_call) leaving_ = id;
     look();
     leaving_.reset();
-    if (const auto it = waiting_.find(id); it != waiting_.end() && !by_an_older_call) it->second.attached = false;
+    if (const auto it = waiting_.find(id); it != waiting_.end() && !by_an_older_call)
+      it->second.attached = false;
   }
 
   void lose_reply(const step& s) {
@@ -464,7 +441,8 @@ class world {
     // Callers without an id lose their connection and with it their place.
     std::erase_if(waiting_, [](const auto& w) { return w.second.call.key.request.empty(); });
     table_ = fresh(&journal_);
-    for (const auto& [key, value] : journal_.records) expect(table_->load(key, value), "what was written can be read");
+    for (const auto& [key, value] : journal_.records)
+      expect(table_->load(key, value), "what was written can be read");
     expect(table_->start(now_), "what was written fits together");
     for (auto& [id, w] : waiting_) {
       w.attached = false;
@@ -479,253 +457,6 @@ class world {
     look();
     check();
   }
-
-  // --- what an onlooker sees ---------------------------------------------------------------------------------
-
-  void settle() {
-    while (table_->advance(now_)) {
-    }
-    look();
-    expect(table_->next_deadline() > now_, "nothing stays due");
-  }
-
-  const holding* pick_holding(std::uint32_t pick) const {
-    std::vector<const holding*> all;
-    for (const auto& [t, h] : holdings_)
-      if (h.told && (!h.over || pick % 8 == 0)) all.push_back(&h);
-    return all.empty() ? nullptr : all[pick / 8 % all.size()];
-  }
-
-  outcome* remembered(const call_key& key) {
-    const auto it = calls_.find(key);
-    if (it == calls_.end()) return nullptr;
-    if (!it->second.forget_at || *it->second.forget_at > now_) return &it->second;
-    calls_.erase(it);
-    return nullptr;
-  }
-
-  // Takes in what the observer was told since the last look.
-  void look() {
-    std::vector<std::pair<fencing_token, std::string>> unexplained;  // grants to nobody who is there
-    std::map<fencing_token, std::pair<std::string, std::string>> fresh_grants;
-    before_ = last_token_;
-    for (; events_seen_ < seen_.events.size(); ++events_seen_) {
-      const auto& e = seen_.events[events_seen_];
-      if (e.type == event_type::acquired) {
-        expect(*e.token > last_token_, "tokens rise");
-        last_token_ = *e.token;
-        ++grants_;
-        holdings_[*e.token] = {e.lock, e.client, {}, lock_mode::exclusive, false, false, false, {}, {}};
-        fresh_grants[*e.token] = {e.lock, e.client};
-      } else if (e.token) {
-        auto& h = holdings_[*e.token];
-        expect(!h.over, "a lease ends once");
-        h.over = true;
-        for (auto& [key, o] : calls_) close_if_over(o);
-      }
-    }
-    if (direct_ && !direct_->repeated)
-      for (const auto& l : direct_->leases) {
-        if (fresh_grants.contains(l.token))
-          expect(nobody_waits_before(holdings_[l.token].lock, ticket{~0ull}), "a newcomer never overtakes a waiter");
-        fresh_grants.erase(l.token);
-      }
-    for (; resolved_seen_ < seen_.resolved.size(); ++resolved_seen_) {
-      const auto& r = seen_.resolved[resolved_seen_];
-      const auto it = waiting_.find(r.id);
-      expect(it != waiting_.end() && it->second.epoch == r.epoch && it->second.attached, "only a waiting call is told");
-      if (it == waiting_.end() || code(r.outcome) == errc::superseded) continue;
-      const auto w = it->second;
-      waiting_.erase(it);
-      outcome o;
-      o.call = w.call;
-      if (const auto* g = std::get_if<granted>(&r.outcome)) {
-        o.what = fate::held;
-        for (const auto& l : g->leases) {
-          o.tokens.push_back(l.token);
-          o.ids.push_back(l.id);
-          auto& h = holdings_[l.token];
-          h.told = true;
-          h.id = l.id;
-          expect(!l.provisional, "who is there gets a grant that is not provisional");
-          expect(nobody_waits_before(h.lock, r.id), "grants follow arrival");
-          fresh_grants.erase(l.token);
-        }
-      } else {
-        o.what = fate::refused;
-        o.why = code(r.outcome);
-      }
-      if (cancelled_ == r.id && o.why == errc::request_cancelled) continue;  // the caller knows better
-      remember(o);
-    }
-    // Waiters that have gone without a word were not there: granted provisionally, or dropped.
-    for (auto it = waiting_.begin(); it != waiting_.end();) {
-      if (table_->places(now_, it->first)) {
-        ++it;
-        continue;
-      }
-      expect(!it->second.attached || leaving_ == it->first, "who is there is told");
-      outcome o;
-      o.call = it->second.call;
-      o.what = fate::refused;
-      for (const auto& w : it->second.call.wants) {
-        const auto mine = std::find_if(fresh_grants.begin(), fresh_grants.end(), [&](const auto& g) {
-          return g.second == std::pair(w.lock, it->second.call.key.client);
-        });
-        if (mine == fresh_grants.end()) continue;
-        o.what = fate::held;
-        o.tokens.push_back(mine->first);
-        holdings_[mine->first].may_shrink = true;
-        expect(nobody_waits_before(w.lock, it->first), "provisional grants follow arrival, too");
-        fresh_grants.erase(mine);
-      }
-      // Its patience is over or its session: the table knows which.
-      if (o.what == fate::refused && o.call.session == 0) o.why = errc::lock_not_acquired;
-      const bool gone = o.what == fate::refused && cancelled_ == it->first;
-      it = waiting_.erase(it);
-      if (!gone) remember(o);
-    }
-    expect(fresh_grants.empty(), "every grant has somebody who asked for it");
-  }
-  void close_if_over(outcome& o) {
-    if (o.what != fate::held || o.forget_at) return;
-    if (std::all_of(o.tokens.begin(), o.tokens.end(), [&](auto t) { return holdings_[t].over; }))
-      o.forget_at = now_ + options_.request_memory;
-  }
-  void remember(outcome& o) {
-    if (o.call.key.request.empty()) return;
-    if (o.what == fate::refused) o.forget_at = now_ + options_.request_memory;
-    close_if_over(o);
-    calls_[o.call.key] = o;
-  }
-
-  bool nobody_waits_before(const std::string& lock, ticket id) const {
-    return std::none_of(waiting_.begin(), waiting_.end(), [&](const auto& w) {
-      if (w.first >= id || !table_->places(now_, w.first)) return false;
-      const auto& wants = w.second.call.wants;
-      return std::any_of(wants.begin(), wants.end(), [&](const auto& each) { return each.lock == lock; });
-    });
-  }
-
-  std::vector<oracle_lease> leases() const {
-    std::vector<oracle_lease> out;
-    for (std::uint32_t i = 0; i < 4; ++i) {
-      const auto v = table_->status(now_, lock_name(name_of(i)), 100, 0);
-      for (const auto& h : v.holders) out.push_back({v.name, h.client, h.mode, h.permits, v.limit});
-    }
-    return out;
-  }
-  std::vector<oracle_waiter> waiters() const {
-    std::vector<oracle_waiter> out;
-    for (const auto& [id, w] : waiting_) out.push_back({w.call.key.client, w.call.wants});
-    return out;
-  }
-
-  // The promises that hold after every step.
-  void check() {
-    if (!violation_.empty()) return;
-    const bool settled = !table_->has_leftovers() && table_->next_deadline() > now_;
-    std::array<lock_view, 4> locks;
-    for (std::uint32_t i = 0; i < 4; ++i) {
-      locks[i] = table_->status(now_, lock_name(name_of(i)), 100, 100);
-      const auto& v = locks[i];
-      std::size_t exclusive = 0, readers = 0, permits = 0;
-      for (const auto& h : v.holders) {
-        exclusive += h.mode == lock_mode::exclusive;
-        readers += h.mode == lock_mode::shared;
-        permits += h.mode == lock_mode::semaphore ? h.permits : 0;
-        auto& mine = holdings_[h.token];
-        expect(!mine.over && mine.client == h.client && mine.lock == v.name, "a holder was granted and has not ended");
-        expect(h.end > now_ && (h.end >= mine.end || mine.may_shrink || h.session_bound), "an end is never moved forward");
-        expect(!mine.latest_end || h.end <= *mine.latest_end, "no lease is held longer than its longest hold");
-        expect(table_->validate(now_, lock_name(v.name), h.token).current, "a holder's token is valid");
-        mine.end = h.end;
-        mine.mode = h.mode;
-      }
-      expect(exclusive + (readers > 0) + (permits > 0) <= 1, "one writer, or readers, or permits");
-      expect(permits <= v.limit, "no more permits than the limit");
-      std::vector<ticket> order;
-      for (const auto& [id, w] : waiting_)
-        for (const auto& each : w.call.wants)
-          if (each.lock == v.name) order.push_back(id);
-      expect(order.size() == v.waiters.size(), "the queue is who waits");
-      for (std::size_t p = 0; p < order.size() && p < v.waiters.size(); ++p)
-        expect(v.waiters[p].client == waiting_[order[p]].call.key.client, "the queue is in order of arrival");
-    }
-    if (settled)
-      for (const auto& [id, w] : waiting_) expect(!could_start(id, w, locks), "nobody waits for what is free");
-    if (settled && options_.detect_deadlocks)
-      expect(stuck_clients(leases(), waiters()).empty(), "no deadlock without a victim");
-    if (settled) compare_with_copy();
-  }
-
-  bool could_start(ticket id, const waiting& w, const std::array<lock_view, 4>& locks) const {
-    const auto at = *table_->places(now_, id);
-    for (std::size_t i = 0; i < at.size(); ++i) {
-      const auto& want = w.call.wants[i];
-      const auto& v = *std::find_if(locks.begin(), locks.end(), [&](const auto& l) { return l.name == want.lock; });
-      if (at[i].position != 1 || v.closed_until) return false;
-      if (v.holders.empty()) continue;
-      if (want.mode == lock_mode::exclusive) return false;
-      if (want.mode == lock_mode::shared && v.mode != lock_mode::shared) return false;
-      if (want.mode == lock_mode::semaphore && v.used + want.permits > v.limit) return false;
-    }
-    return true;
-  }
-
-  // A table that comes back from the journal this instant says the same.
-  void compare_with_copy() {
-    table_->checkpoint(now_);
-    recording_observer nobody;
-    lock_table copy(options_, secrets_, nobody, nullptr);
-    for (const auto& [key, value] : journal_.records) expect(copy.load(key, value), "what is written can be read");
-    expect(copy.start(now_), "what is written fits together");
-    if (!violation_.empty()) return;
-    std::set<std::string> listed, expected;
-    for (const auto& v : copy.list(now_, {}, 0, 100).items) listed.insert(v.name);
-    for (std::uint32_t i = 0; i < 4; ++i) {
-      const lock_name name{*names_.insert(name_of(i)).first};
-      auto is = table_->status(now_, name, 100, 100);
-      const auto was = copy.status(now_, name, 100, 100);
-      expect(is.holders.size() == was.holders.size() && is.closed_until == was.closed_until, "holders outlive a restart");
-      for (std::size_t h = 0; h < is.holders.size() && h < was.holders.size(); ++h) {
-        const auto &a = is.holders[h], &b = was.holders[h];
-        expect(a.client == b.client && a.token == b.token && a.mode == b.mode && a.permits == b.permits &&
-                   a.hold_count == b.hold_count && a.acquired_at == b.acquired_at,
-               "a holder is the same after a restart");
-        expect(a.end == b.end || holdings_[a.token].may_shrink, "a lease's end outlives a restart");
-        expect(copy.validate(now_, name, a.token).current, "a token is valid after a restart");
-      }
-      std::vector<std::string> here, there;
-      for (const auto& [id, w] : waiting_)
-        for (const auto& each : w.call.wants)
-          if (each.lock == is.name && !w.call.key.request.empty()) here.push_back(w.call.key.client);
-      for (const auto& w : was.waiters) there.push_back(w.client);
-      expect(here == there, "waiters with an id keep their order through a restart");
-      if (!is.holders.empty() || is.closed_until || !here.empty()) expected.insert(is.name);
-    }
-    expect(listed == expected, "a listing outlives a restart");
-    const auto a = table_->counts(), b = copy.counts();
-    expect(a.leases == b.leases && a.sessions == b.sessions && a.remembered == b.remembered, "counts outlive a restart");
-  }
-
-  table_options options_;
-  counting_secrets secrets_;
-  recording_observer seen_;
-  map_journal journal_;
-  std::unique_ptr<lock_table> table_;
-  instant now_ = from_microseconds(1'800'000'000'000'000);
-
-  std::map<call_key, outcome> calls_;
-  std::map<fencing_token, holding> holdings_;
-  std::map<ticket, waiting> waiting_;
-  std::vector<session_id> sessions_;
-  std::set<std::string> names_;
-  const granted* direct_ = nullptr;
-  std::optional<ticket> cancelled_, leaving_;
-  fencing_token last_token_{}, before_{};
-  std::size_t events_seen_ = 0, resolved_seen_ = 0, victims_ = 0, grants_ = 0;
-  std::string violation_;
 };
 
 }  // namespace dislock::core

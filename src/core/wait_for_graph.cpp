@@ -17,8 +17,8 @@ bool met(const need& n, const std::vector<bool>& served) {
   return returned >= n.enough;
 }
 
-// Who will be served some day. Clients are numbered as they were found, from the victim outwards, so that going
-// backwards settles a queue of any length in one round.
+// Who will be served some day. Clients are numbered as they were found, from the victim outwards, so that
+// going backwards settles a queue of any length in one round.
 std::vector<bool> who_is_served(const wait_for_graph& graph) {
   std::vector<bool> served(graph.clients.size());
   for (bool changed = true; changed;) {

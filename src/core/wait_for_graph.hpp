@@ -37,9 +37,10 @@ struct wait_step {
 /// The shortest cycle through `victim`, if `victim` can never be served; nothing if it can.
 ///
 /// A client can be served if every need of it is met by clients that can be served (least fixpoint: whoever
-/// depends on himself cannot). REQUIRES: without the victim's needs, everybody could be served; that is so when
-/// every wait is searched as it begins, because only a new wait can close a cycle.
-/// Cost: linear in the edges for the usual chain; quadratic at worst.
-[[nodiscard]] std::optional<std::vector<wait_step>> find_deadlock(const wait_for_graph& graph, std::uint32_t victim);
+/// depends on himself cannot). REQUIRES: without the victim's needs, everybody could be served; that is so
+/// when every wait is searched as it begins, because only a new wait can close a cycle. Cost: linear in the
+/// edges for the usual chain; quadratic at worst.
+[[nodiscard]] std::optional<std::vector<wait_step>> find_deadlock(const wait_for_graph& graph,
+                                                                  std::uint32_t victim);
 
 }  // namespace dislock::core

@@ -14,7 +14,9 @@ need all_of(std::uint32_t lock, std::initializer_list<std::uint32_t> clients) {
   for (const auto c : clients) n.blockers.push_back({c, 1, false});
   return n;
 }
-need permits_of(std::uint32_t enough, std::initializer_list<wait_for_graph::blocker> blockers) { return {0, enough, blockers}; }
+need permits_of(std::uint32_t enough, std::initializer_list<wait_for_graph::blocker> blockers) {
+  return {0, enough, blockers};
+}
 
 std::vector<std::uint32_t> clients(const std::vector<wait_step>& cycle) {
   std::vector<std::uint32_t> out;
@@ -22,9 +24,13 @@ std::vector<std::uint32_t> clients(const std::vector<wait_step>& cycle) {
   return out;
 }
 
-TEST(WaitForGraph, WhoNeedsNothingIsServed) { EXPECT_FALSE(find_deadlock({{{}}}, 0)); }
+TEST(WaitForGraph, WhoNeedsNothingIsServed) {
+  EXPECT_FALSE(find_deadlock({{{}}}, 0));
+}
 
-TEST(WaitForGraph, WhoNeedsARunningClientIsServed) { EXPECT_FALSE(find_deadlock({{{all_of(7, {1})}, {}}}, 0)); }
+TEST(WaitForGraph, WhoNeedsARunningClientIsServed) {
+  EXPECT_FALSE(find_deadlock({{{all_of(7, {1})}, {}}}, 0));
+}
 
 TEST(WaitForGraph, WhoNeedsItselfIsNot) {
   const auto cycle = find_deadlock({{{all_of(7, {0})}}}, 0);
@@ -65,7 +71,8 @@ TEST(WaitForGraph, PermitsAreAnOr) {
 }
 
 TEST(WaitForGraph, PermitsThatTogetherPassThirtyTwoBitsAreCounted) {
-  EXPECT_FALSE(find_deadlock({{{permits_of(4'000'000'000, {{1, 3'000'000'000, false}, {2, 3'000'000'000, false}})}, {}, {}}}, 0));
+  EXPECT_FALSE(find_deadlock(
+      {{{permits_of(4'000'000'000, {{1, 3'000'000'000, false}, {2, 3'000'000'000, false}})}, {}, {}}}, 0));
 }
 
 TEST(WaitForGraph, WhoOnlyWaitsBehindADeadlockOfOthersIsNoVictim) {

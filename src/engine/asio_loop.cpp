@@ -1,10 +1,10 @@
-#include <atomic>
+#include "engine/loop.hpp"
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 
-#include "engine/loop.hpp"
+#include <atomic>
 
 namespace dislock {
 namespace {

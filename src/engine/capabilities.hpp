@@ -1,15 +1,16 @@
 // What an engine guarantees, as data: programs ask before they rely on it.
 #pragma once
 
+#include "base/clock.hpp"
+
 #include <array>
 #include <string_view>
-
-#include "base/clock.hpp"
 
 namespace dislock {
 
 /// Classes of docs/guarantees.md. A: fencing always, exclusion while clocks run at nearly the same rate.
-/// B: the same through failover, at the price of a pause. C: exclusion may break in a failover; fencing stands.
+/// B: the same through failover, at the price of a pause. C: exclusion may break in a failover; fencing
+/// stands.
 enum class guarantee_class : char { a = 'A', b = 'B', c = 'C' };
 
 struct capabilities {
@@ -21,8 +22,8 @@ struct capabilities {
   bool multi = false;
   bool sessions = false;
   bool lock_delay = false;
-  bool durable = false;                ///< what was answered survives a crash of the service
-  bool durable_fence = false;          ///< tokens never go back, whatever crashes
+  bool durable = false;        ///< what was answered survives a crash of the service
+  bool durable_fence = false;  ///< tokens never go back, whatever crashes
   bool failover_safe_exclusion = false;
   duration min_ttl = std::chrono::milliseconds(100);
   duration ttl_resolution = std::chrono::milliseconds(1);
@@ -32,15 +33,16 @@ struct capabilities {
     bool capabilities::*has;
   };
   /// The names that a request may `require`.
-  static constexpr std::array<named, 9> names{{{"fifo", &capabilities::fifo},
-                                               {"shared", &capabilities::shared},
-                                               {"semaphore", &capabilities::semaphore},
-                                               {"multi", &capabilities::multi},
-                                               {"sessions", &capabilities::sessions},
-                                               {"lockDelay", &capabilities::lock_delay},
-                                               {"durable", &capabilities::durable},
-                                               {"durableFence", &capabilities::durable_fence},
-                                               {"failoverSafeExclusion", &capabilities::failover_safe_exclusion}}};
+  static constexpr std::array<named, 9> names{
+      {{"fifo", &capabilities::fifo},
+       {"shared", &capabilities::shared},
+       {"semaphore", &capabilities::semaphore},
+       {"multi", &capabilities::multi},
+       {"sessions", &capabilities::sessions},
+       {"lockDelay", &capabilities::lock_delay},
+       {"durable", &capabilities::durable},
+       {"durableFence", &capabilities::durable_fence},
+       {"failoverSafeExclusion", &capabilities::failover_safe_exclusion}}};
 };
 
 }  // namespace dislock

@@ -1,16 +1,16 @@
 #pragma once
 
+#include "base/unique_function.hpp"
+#include "core/decision.hpp"
+#include "engine/capabilities.hpp"
+#include "engine/event_log.hpp"
+
 #include <cstdint>
 #include <functional>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
-
-#include "base/unique_function.hpp"
-#include "core/decision.hpp"
-#include "engine/capabilities.hpp"
-#include "engine/event_log.hpp"
 
 namespace dislock {
 
@@ -36,9 +36,9 @@ struct engine_health {
 /// Where locks live. An engine stores and decides; it never sleeps, never waits for a lock and never retries
 /// behind the caller's back. Waiting, renewing and settling unknown outcomes live above all engines.
 ///
-/// Every call completes exactly once, on the engine's strand: before the call returns or later. The answer says
-/// what is durable by the engine's own guarantees; `errc::outcome_unknown` is the only answer after which the
-/// decision may or may not stand. Requests are views that need to live only until the call returns.
+/// Every call completes exactly once, on the engine's strand: before the call returns or later. The answer
+/// says what is durable by the engine's own guarantees; `errc::outcome_unknown` is the only answer after
+/// which the decision may or may not stand. Requests are views that need to live only until the call returns.
 ///
 /// Thread safety: one strand, that of the io_context that it was made for.
 class engine {
@@ -64,7 +64,8 @@ class engine {
   virtual void cancel(const call_id& call, completion<answer<cancelled>> done) = 0;
   virtual void force_release(lock_name name, std::optional<fencing_token> token, request_id request,
                              std::string_view reason, completion<answer<forced>> done) = 0;
-  virtual void open_session(client_id who, duration ttl, request_id request, completion<answer<session_opened>> done) = 0;
+  virtual void open_session(client_id who, duration ttl, request_id request,
+                            completion<answer<session_opened>> done) = 0;
   virtual void keep_session(session_id id, request_id request, completion<answer<session_kept>> done) = 0;
   virtual void close_session(session_id id, request_id request, completion<answer<session_closed>> done) = 0;
 
@@ -73,16 +74,19 @@ class engine {
   /// A grant whose reply could not be written (see lock_table::undelivered).
   virtual void undelivered(const lock_id& id, std::uint32_t told) = 0;
 
-  virtual void status(lock_name name, std::size_t holders, std::size_t waiters, completion<answer<lock_view>> done) = 0;
+  virtual void status(lock_name name, std::size_t holders, std::size_t waiters,
+                      completion<answer<lock_view>> done) = 0;
   virtual void validate(lock_name name, fencing_token token, completion<answer<validity>> done) = 0;
   virtual void places(ticket id, completion<answer<std::optional<std::vector<place>>>> done) = 0;
   virtual void list(const lock_filter& filter, std::uint64_t cursor, std::size_t limit,
                     completion<answer<page<lock_view>>> done) = 0;
-  virtual void sessions(std::uint64_t cursor, std::size_t limit, completion<answer<page<session_view>>> done) = 0;
+  virtual void sessions(std::uint64_t cursor, std::size_t limit,
+                        completion<answer<page<session_view>>> done) = 0;
   virtual void edges(std::size_t limit, completion<answer<std::vector<wait_edge>>> done) = 0;
   [[nodiscard]] virtual table_counts counts() const = 0;
   /// The leases that have to be renewed from above (autoRenew), with their ttl and end.
-  virtual void for_each_auto_renewed(const std::function<void(const lease_proof&, duration, instant)>& visit) = 0;
+  virtual void for_each_auto_renewed(
+      const std::function<void(const lease_proof&, duration, instant)>& visit) = 0;
 };
 
 }  // namespace dislock

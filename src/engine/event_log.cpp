@@ -10,7 +10,8 @@ void event_log::append(const event& e) {
   slot.id = last_id_;
   slot.type = e.type;
   slot.at = e.at;
-  slot.lock.assign(e.lock);  // into the capacity of the event that was here before: no allocation in the long run
+  slot.lock.assign(
+      e.lock);  // into the capacity of the event that was here before: no allocation in the long run
   slot.client.assign(e.client);
   slot.reason.assign(e.reason);
   slot.token = e.token;

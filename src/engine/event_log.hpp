@@ -1,13 +1,13 @@
 // The last things that happened, for those who watch.
 #pragma once
 
+#include "base/unique_function.hpp"
+#include "core/decision.hpp"
+
 #include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
-
-#include "base/unique_function.hpp"
-#include "core/decision.hpp"
 
 namespace dislock {
 
@@ -32,8 +32,8 @@ class event_log {
   explicit event_log(std::size_t capacity) : ring_(capacity) {}
 
   void append(const event& e);
-  /// Gives out no id up to this one. Before the first event, where the last ones before a restart may have run
-  /// ahead of the time.
+  /// Gives out no id up to this one. Before the first event, where the last ones before a restart may have
+  /// run ahead of the time.
   void start_after(std::uint64_t id) noexcept { last_id_ = std::max(last_id_, id); }
   /// Events up to this count are decided; pass it to `publish` once they are durable.
   [[nodiscard]] std::uint64_t appended() const noexcept { return appended_; }

@@ -1,8 +1,8 @@
 #include "engine_host.hpp"
 
+#include "engine/test_manual_loop.hpp"
 #include "engines/embedded/embedded_engine.hpp"
 #include "engines/memory/memory_engine.hpp"
-#include "engine/test_manual_loop.hpp"
 
 #include <filesystem>
 #include <map>

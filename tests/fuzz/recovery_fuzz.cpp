@@ -1,8 +1,11 @@
-// Arbitrary records into a lock table: recovery may refuse them, but never crashes, and a table that starts keeps
-// its promises.
+// Arbitrary records into a lock table: recovery may refuse them, but never crashes, and a table that starts
+// keeps its promises.
 //
-// Input: records one after the other, each as one byte for the size of its key, two (little endian) for the size
-// of its value, key, value. The seeds are what a real table wrote.
+// Input: records one after the other, each as one byte for the size of its key, two (little endian) for the
+// size of its value, key, value. The seeds are what a real table wrote.
+#include "base/assert.hpp"
+#include "core/lock_table.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -11,9 +14,6 @@
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include "base/assert.hpp"
-#include "core/lock_table.hpp"
 
 namespace dislock::core {
 namespace {
@@ -43,7 +43,9 @@ class other_secrets final : public secret_source {
 
 std::map<std::string, std::string> split(std::string_view in) {
   std::map<std::string, std::string> out;
-  const auto byte = [&](std::size_t i) { return static_cast<std::size_t>(static_cast<unsigned char>(in[i])); };
+  const auto byte = [&](std::size_t i) {
+    return static_cast<std::size_t>(static_cast<unsigned char>(in[i]));
+  };
   while (in.size() >= 3) {
     const auto key = byte(0);
     const auto value = byte(1) | byte(2) << 8;
@@ -67,7 +69,8 @@ void check(const lock_table& table, instant now) {
         DISLOCK_ASSERT(h.mode == full.holders[0].mode, "holders are of one mode");
         DISLOCK_ASSERT(h.end > now, "nobody sees a lease that is over");
       }
-      DISLOCK_ASSERT(full.mode != lock_mode::semaphore || permits <= full.limit, "no more permits than the limit");
+      DISLOCK_ASSERT(full.mode != lock_mode::semaphore || permits <= full.limit,
+                     "no more permits than the limit");
     }
     cursor = page.next;
   }
@@ -82,7 +85,8 @@ void advance(lock_table& table, instant now) {
 
 // The calls that made the seeds, so that remembered outcomes are asked for, and others.
 void use(lock_table& table, instant now, const std::vector<std::string>& names) {
-  const auto acquire = [&](std::string_view request, std::string_view client, std::vector<lock_want> wants, duration wait) {
+  const auto acquire = [&](std::string_view request, std::string_view client, std::vector<lock_want> wants,
+                           duration wait) {
     acquire_request r;
     r.client = client_id(client);
     r.request = request_id(request);
@@ -108,7 +112,9 @@ void use(lock_table& table, instant now, const std::vector<std::string>& names) 
         if (*request == 'r') table.undelivered(now, g->leases[0].id);
       }
     }
-    (void)acquire("m1", client, {{lock_name("x"), lock_mode::exclusive, 0, 1}, {lock_name("y"), lock_mode::exclusive, 0, 1}}, 60s);
+    (void)acquire(
+        "m1", client,
+        {{lock_name("x"), lock_mode::exclusive, 0, 1}, {lock_name("y"), lock_mode::exclusive, 0, 1}}, 60s);
     (void)table.open_session(now, client_id(client), 10s, request_id("s1"));
     (void)table.cancel(now, {false, lock_name("a"), client_id(client), request_id("r2")});
   }
@@ -159,7 +165,8 @@ void play(std::string_view input) {
   lock_table copy({}, secrets, nobody, nullptr);
   for (const auto& [key, value] : journal.records)
     DISLOCK_ASSERT(copy.load(key, value), "a table reads what another one wrote");
-  DISLOCK_ASSERT(copy.start(std::max(now, copy.latest_known())), "a table starts from what another one wrote");
+  DISLOCK_ASSERT(copy.start(std::max(now, copy.latest_known())),
+                 "a table starts from what another one wrote");
 
   const auto latest = now + 24h;
   for (int i = 0; i < 1'000 && table.next_deadline() <= latest; ++i) {

@@ -1,7 +1,7 @@
 #include "client/wait_room.hpp"
 
-#include "engine/test_manual_loop.hpp"
 #include "../tests/integration/held_log.hpp"
+#include "engine/test_manual_loop.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

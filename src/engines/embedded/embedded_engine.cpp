@@ -13,7 +13,9 @@ class journal_log final : public commit_log {
  public:
   explicit journal_log(std::unique_ptr<journal> where) : journal_(std::move(where)) {}
 
-  void put(std::string_view key, std::string_view value) override { journal_->append(journal::kind::put, key, value); }
+  void put(std::string_view key, std::string_view value) override {
+    journal_->append(journal::kind::put, key, value);
+  }
   void remove(std::string_view key) override { journal_->append(journal::kind::remove, key, {}); }
   std::uint64_t pending() const noexcept override { return journal_->pending_sequence(); }
   std::uint64_t committed() noexcept override { return journal_->poll().committed; }
@@ -38,8 +40,8 @@ capabilities what_it_can(embedded::durability mode) {
 
 }  // namespace
 
-journal_result<std::unique_ptr<engine>> open_embedded_engine(const embedded_engine_options& options, loop& where,
-                                                             clock& time) {
+journal_result<std::unique_ptr<engine>> open_embedded_engine(const embedded_engine_options& options,
+                                                             loop& where, clock& time) {
   embedded::journal_options how;
   how.path = options.path;
   how.mode = options.mode;
@@ -53,15 +55,18 @@ journal_result<std::unique_ptr<engine>> open_embedded_engine(const embedded_engi
   all.event_log_size = options.event_log_size;
   all.about = what_it_can(options.mode);
   all.plant_answer_before_commit = options.plant_answer_before_commit;
-  auto made = std::make_unique<table_engine>(where, std::move(all), std::make_unique<journal_log>(std::move(*records)));
+  auto made = std::make_unique<table_engine>(where, std::move(all),
+                                             std::make_unique<journal_log>(std::move(*records)));
 
   auto& table = made->table();
   bool whole = true;
-  const auto read = source.load([&](std::string_view key, std::string_view value) { whole = whole && table.load(key, value); });
+  const auto read = source.load(
+      [&](std::string_view key, std::string_view value) { whole = whole && table.load(key, value); });
   if (!read) return read.error();
   if (const auto latest = table.latest_known(); latest > instant::min()) {
     // Event ids run ahead of the time when more than one event falls into a microsecond; never by a second.
-    made->events().start_after(static_cast<std::uint64_t>(microseconds_since_1970(later(latest, std::chrono::seconds(1)))));
+    made->events().start_after(
+        static_cast<std::uint64_t>(microseconds_since_1970(later(latest, std::chrono::seconds(1)))));
     time.not_before(later(latest, duration(1)));
   }
   if (!whole || !table.start(where.now())) {

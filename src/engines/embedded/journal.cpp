@@ -506,8 +506,8 @@ journal_result<std::unique_ptr<journal>> journal::open(journal_options options) 
     if (::mkdir(records.c_str(), 0700) != 0) return os_error("cannot create " + records, errno);
   }
 
-  // RocksDB aborts when the first thing that it writes does not fit (its build has assertions on). So the disk
-  // is asked first, for about what opening a store writes.
+  // RocksDB aborts when the first thing that it writes does not fit (its build has assertions on). So the
+  // disk is asked first, for about what opening a store writes.
   const auto probe = path + "/room";
   const int no_room = write_file(probe, std::string(room_to_open, '\0'), true);
   ::unlink(probe.c_str());

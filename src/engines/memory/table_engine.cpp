@@ -6,8 +6,8 @@
 namespace dislock {
 namespace {
 
-// How often a table that holds anything writes down that it is alive. After a crash, leases are moved by the time
-// since then, so this bounds by how much a restart can favour them.
+// How often a table that holds anything writes down that it is alive. After a crash, leases are moved by the
+// time since then, so this bounds by how much a restart can favour them.
 constexpr duration heartbeat = std::chrono::seconds(1);
 
 // With the planted bug, how long a commit comes after its answer.
@@ -48,7 +48,8 @@ void table_engine::stop(unique_function<void()> done) {
     return;
   }
   table_.checkpoint(now());
-  outbox_.push_back({log_->pending(), events_.appended(), [done = std::move(done)](bool) mutable { done(); }});
+  outbox_.push_back(
+      {log_->pending(), events_.appended(), [done = std::move(done)](bool) mutable { done(); }});
   log_->submit();
   deliver();
 }
@@ -74,9 +75,10 @@ void table_engine::answer_later(completion<T> done, T out) {
     events_.publish(events_.appended());
     done(std::move(out));
   } else {
-    outbox_.push_back({sequence, events_.appended(), [done = std::move(done), out = std::move(out)](bool durable) mutable {
-                         done(durable ? std::move(out) : T(refuse(errc::outcome_unknown)));
-                       }});
+    outbox_.push_back(
+        {sequence, events_.appended(), [done = std::move(done), out = std::move(out)](bool durable) mutable {
+           done(durable ? std::move(out) : T(refuse(errc::outcome_unknown)));
+         }});
   }
   after_decision();
 }
@@ -85,8 +87,9 @@ void table_engine::on_resolved(ticket id, std::uint32_t epoch, acquire_answer&& 
   // Never from inside the decision: whoever is told may decide the next thing.
   const auto sequence = log_ && !options_.plant_answer_before_commit ? log_->pending() : 0;
   outbox_.push_back({sequence, 0, [this, id, epoch, outcome = std::move(outcome)](bool durable) mutable {
-                       listener_->on_resolved(id, epoch,
-                                              durable ? std::move(outcome) : acquire_answer(refuse(errc::outcome_unknown)));
+                       listener_->on_resolved(
+                           id, epoch,
+                           durable ? std::move(outcome) : acquire_answer(refuse(errc::outcome_unknown)));
                      }});
 }
 
@@ -208,7 +211,8 @@ void table_engine::force_release(lock_name name, std::optional<fencing_token> to
   answer_later(std::move(done), table_.force_release(now(), name, token, request, reason));
 }
 
-void table_engine::open_session(client_id who, duration ttl, request_id request, completion<answer<session_opened>> done) {
+void table_engine::open_session(client_id who, duration ttl, request_id request,
+                                completion<answer<session_opened>> done) {
   if (refused(done)) return;
   answer_later(std::move(done), table_.open_session(now(), who, ttl, request));
 }
@@ -237,7 +241,8 @@ void table_engine::undelivered(const lock_id& id, std::uint32_t told) {
 
 // Reads wait for the commit of what they saw, like everything else.
 
-void table_engine::status(lock_name name, std::size_t holders, std::size_t waiters, completion<answer<lock_view>> done) {
+void table_engine::status(lock_name name, std::size_t holders, std::size_t waiters,
+                          completion<answer<lock_view>> done) {
   if (refused(done)) return;
   answer_later<answer<lock_view>>(std::move(done), table_.status(now(), name, holders, waiters));
 }
@@ -258,7 +263,8 @@ void table_engine::list(const lock_filter& filter, std::uint64_t cursor, std::si
   answer_later<answer<page<lock_view>>>(std::move(done), table_.list(now(), filter, cursor, limit));
 }
 
-void table_engine::sessions(std::uint64_t cursor, std::size_t limit, completion<answer<page<session_view>>> done) {
+void table_engine::sessions(std::uint64_t cursor, std::size_t limit,
+                            completion<answer<page<session_view>>> done) {
   if (refused(done)) return;
   answer_later<answer<page<session_view>>>(std::move(done), table_.sessions(cursor, limit));
 }

@@ -1,21 +1,21 @@
 #pragma once
 
-#include <deque>
-#include <memory>
-#include <string>
-#include <vector>
-
 #include "base/secrets.hpp"
 #include "core/lock_table.hpp"
 #include "engine/engine.hpp"
 #include "engine/loop.hpp"
 
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
 namespace dislock {
 
 /// Where a table's records become durable, in groups. One strand.
 ///
-/// Records that are appended get rising sequence numbers; `submit` sends the open group on its way; when a group is
-/// durable the log has its owner called, who then asks `committed`.
+/// Records that are appended get rising sequence numbers; `submit` sends the open group on its way; when a
+/// group is durable the log has its owner called, who then asks `committed`.
 class commit_log : public core::table_journal {
  public:
   [[nodiscard]] virtual std::uint64_t pending() const noexcept = 0;
@@ -35,11 +35,13 @@ struct table_engine_options {
   bool plant_answer_before_commit = false;
 };
 
-/// A lock table in this process, as an engine. Without a log it is the memory engine, the reference for all others.
+/// A lock table in this process, as an engine. Without a log it is the memory engine, the reference for all
+/// others.
 ///
-/// With a log: whatever a decision tells anybody, its caller, a waiter or those who watch, leaves after everything
-/// that was decided up to then is durable, in the order of the decisions. When the log fails, what is still
-/// waiting for it is `outcome_unknown`, and from then on everything is refused with `engine_unavailable`.
+/// With a log: whatever a decision tells anybody, its caller, a waiter or those who watch, leaves after
+/// everything that was decided up to then is durable, in the order of the decisions. When the log fails, what
+/// is still waiting for it is `outcome_unknown`, and from then on everything is refused with
+/// `engine_unavailable`.
 ///
 /// Invariant: nobody hears of a grant, an expiry or a refusal that a crash could undo.
 class table_engine final : public engine, private core::table_observer {
@@ -62,23 +64,27 @@ class table_engine final : public engine, private core::table_observer {
   void release(const release_request& request, completion<answer<release_answers>> done) override;
   void renew(const renew_request& request, completion<answer<renew_answers>> done) override;
   void cancel(const call_id& call, completion<answer<cancelled>> done) override;
-  void force_release(lock_name name, std::optional<fencing_token> token, request_id request, std::string_view reason,
-                     completion<answer<forced>> done) override;
-  void open_session(client_id who, duration ttl, request_id request, completion<answer<session_opened>> done) override;
+  void force_release(lock_name name, std::optional<fencing_token> token, request_id request,
+                     std::string_view reason, completion<answer<forced>> done) override;
+  void open_session(client_id who, duration ttl, request_id request,
+                    completion<answer<session_opened>> done) override;
   void keep_session(session_id id, request_id request, completion<answer<session_kept>> done) override;
   void close_session(session_id id, request_id request, completion<answer<session_closed>> done) override;
   void detach(ticket id, std::uint32_t epoch) override;
   void undelivered(const lock_id& id, std::uint32_t told) override;
 
-  void status(lock_name name, std::size_t holders, std::size_t waiters, completion<answer<lock_view>> done) override;
+  void status(lock_name name, std::size_t holders, std::size_t waiters,
+              completion<answer<lock_view>> done) override;
   void validate(lock_name name, fencing_token token, completion<answer<validity>> done) override;
   void places(ticket id, completion<answer<std::optional<std::vector<place>>>> done) override;
   void list(const lock_filter& filter, std::uint64_t cursor, std::size_t limit,
             completion<answer<page<lock_view>>> done) override;
-  void sessions(std::uint64_t cursor, std::size_t limit, completion<answer<page<session_view>>> done) override;
+  void sessions(std::uint64_t cursor, std::size_t limit,
+                completion<answer<page<session_view>>> done) override;
   void edges(std::size_t limit, completion<answer<std::vector<wait_edge>>> done) override;
   table_counts counts() const override { return table_.counts(); }
-  void for_each_auto_renewed(const std::function<void(const lease_proof&, duration, instant)>& visit) override {
+  void for_each_auto_renewed(
+      const std::function<void(const lease_proof&, duration, instant)>& visit) override {
     table_.for_each_auto_renewed(visit);
   }
 
