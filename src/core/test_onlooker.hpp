@@ -224,7 +224,7 @@ class onlooker {
   // The promises that hold after every step.
   void check() {
     if (!violation_.empty()) return;
-    const bool settled = !table_->has_leftovers() && table_->next_deadline() > now_;
+    const bool at_rest = !table_->has_leftovers() && table_->next_deadline() > now_;
     std::array<lock_view, 4> locks;
     for (std::uint32_t i = 0; i < 4; ++i) {
       locks[i] = table_->status(now_, lock_name(name_of(i)), 100, 100);
@@ -255,12 +255,12 @@ class onlooker {
       for (std::size_t p = 0; p < order.size() && p < v.waiters.size(); ++p)
         expect(v.waiters[p].client == waiting_[order[p]].call.key.client, "the queue is in order of arrival");
     }
-    if (settled)
+    if (at_rest)
       for (const auto& [id, w] : waiting_)
         expect(!could_start(id, w, locks), "nobody waits for what is free");
-    if (settled && options_.detect_deadlocks)
+    if (at_rest && options_.detect_deadlocks)
       expect(stuck_clients(leases(), waiters()).empty(), "no deadlock without a victim");
-    if (settled) compare_with_copy();
+    if (at_rest) compare_with_copy();
   }
 
   bool could_start(ticket id, const waiting& w, const std::array<lock_view, 4>& locks) const {
