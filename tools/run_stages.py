@@ -193,6 +193,22 @@ def count_lines(stage, code, whole_text, what):
         stage.fail(f"{what}exit code {code} although no case failed")
 
 
+PYTEST_SUMMARY = re.compile(r"^=*\s*((?:\d+ \w+(?:, )?)+) in [\d.]+s", re.M)
+
+
+def count_pytest(stage, code, summary, whole_text, what):
+    """pytest's own last line, for the files that it runs; it repeats each failed case as `FAILED file::case - why`."""
+    counts = {word: int(number) for number, word in re.findall(r"(\d+) (\w+)", summary)}
+    stage.outcome.passed += counts.get("passed", 0)
+    failed = re.findall(r"^(?:FAILED|ERROR) \S*?::(.+?)(?: - .*)?$", whole_text, re.M)
+    for name in failed:
+        stage.fail(f"{what}{name}")
+    if counts.get("skipped"):
+        stage.fail(f"{what}{counts['skipped']} cases were skipped")
+    if not counts.get("passed") or code != 0 and not failed:
+        stage.fail(f"{what}exit code {code}, {summary}")
+
+
 class Release:
     """The release tree, built once, when the first stage needs it."""
 
@@ -281,7 +297,10 @@ def python_tests(folder):
             with stage.log_path.open("rb") as log:
                 log.seek(offset)
                 text = log.read().decode(errors="replace")
-            count_lines(stage, code, text, f"{path.name}: ")
+            if by_pytest := PYTEST_SUMMARY.findall(text):
+                count_pytest(stage, code, by_pytest[-1], text, f"{path.name}: ")
+            else:
+                count_lines(stage, code, text, f"{path.name}: ")
     return run
 
 

@@ -117,6 +117,8 @@ def walk(path):
             if not server.running():
                 failures.append(f"the server ended:\n{server.output()[-2000:]}")
             print(f"{path.name}: {len(steps)} steps, {sum(len(p) for _, p in steps)} lines compared")
+            if not failures:
+                print(f"ok {path.name} prints what it says")
             return failures
 
 
@@ -124,9 +126,12 @@ def main():
     self_check()
     if sys.argv[1:] == ["--self-check"]:
         return 0
-    failures = [failure for name in sys.argv[1:] or [ROOT / "README.md"] for failure in walk(pathlib.Path(name))]
+    names = sys.argv[1:] or [ROOT / "README.md"]
+    walks = [walk(pathlib.Path(name)) for name in names]
+    failures = [failure for each in walks for failure in each]
     for failure in failures:
         print(f"FAILED {failure}")
+    print(f"{sum(not each for each in walks)} passed, {len(failures)} failed")
     return bool(failures)
 
 

@@ -429,9 +429,13 @@ def main():
     problems = record.violations + floors(record, kills)
     if took > 90 and kills <= 50:
         problems.append(f"took {took:.0f} s, more than 90 s")
+    if not problems:
+        print("ok all promises were kept")
     for problem in problems[:20]:
         print(f"FAILED {problem}")
-    print(f"{len(problems)} problems" if problems else "all promises were kept")
+    if len(problems) > 20:
+        print(f"({len(problems)} problems in all)")
+    print(f"{int(not problems)} passed, {min(len(problems), 20)} failed")
     return bool(problems)
 
 
