@@ -14,7 +14,7 @@ HEAD = """// Generated from api/metrics.json by tools/generate_metrics.py. Do no
 #include <span>
 #include <string_view>
 
-#include "base/clock.hpp"
+#include "dislock/clock.hpp"
 
 namespace dislock::server {
 

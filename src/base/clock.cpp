@@ -1,4 +1,4 @@
-#include "base/clock.hpp"
+#include "dislock/clock.hpp"
 
 #include <ctime>
 

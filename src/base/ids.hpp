@@ -1,6 +1,8 @@
 // Strong types for everything that would otherwise be "a string" or "a number".
 #pragma once
 
+#include "dislock/types.hpp"
+
 #include <array>
 #include <compare>
 #include <cstdint>
@@ -66,14 +68,6 @@ using lock_id = secret<struct lock_id_tag>;
 /// Whoever has it may renew the lease, and nothing else.
 using renewal_token = secret<struct renewal_token_tag>;
 using session_id = secret<struct session_id_tag>;
-
-/// Minted with each grant; larger for every later grant of that lock, for ever. Not a secret, grants no
-/// right. A whole number below 2^53, so that every JSON reader keeps it exact.
-enum class fencing_token : std::uint64_t {};
-
-[[nodiscard]] constexpr std::uint64_t to_number(fencing_token t) noexcept {
-  return static_cast<std::uint64_t>(t);
-}
 
 constexpr std::uint64_t fencing_token_limit = std::uint64_t{1} << 53;
 

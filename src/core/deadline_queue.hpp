@@ -2,7 +2,7 @@
 #pragma once
 
 #include "base/assert.hpp"
-#include "base/clock.hpp"
+#include "dislock/clock.hpp"
 
 #include <boost/intrusive/set.hpp>
 

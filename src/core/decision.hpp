@@ -1,9 +1,10 @@
 // What a lock table is asked and what it answers, as plain values. No behaviour lives here.
 #pragma once
 
-#include "base/clock.hpp"
 #include "base/ids.hpp"
+#include "dislock/clock.hpp"
 #include "dislock/errc.hpp"
+#include "dislock/types.hpp"
 
 #include <boost/container/small_vector.hpp>
 
@@ -17,34 +18,6 @@
 #include <vector>
 
 namespace dislock {
-
-/// `exclusive` and `shared` are one family and queue for each other; semaphores of one limit are another.
-enum class lock_mode : std::uint8_t { exclusive, shared, semaphore };
-
-[[nodiscard]] constexpr std::string_view to_string(lock_mode m) noexcept {
-  constexpr std::string_view names[] = {"exclusive", "shared", "semaphore"};
-  return names[static_cast<std::size_t>(m)];
-}
-
-/// How a lease ended.
-enum class end_reason : std::uint8_t {
-  none,             ///< it lives
-  released,         ///< by its owner
-  cancelled,        ///< by its owner, who named the request instead of the lease
-  expired,          ///< nobody renewed it
-  max_hold,         ///< it reached the longest hold that it was granted for
-  forced,           ///< by an administrator
-  session_closed,   ///< with its session, by the session's owner
-  session_expired,  ///< with its session, which nobody kept alive
-  undelivered,      ///< the grant never reached the client
-};
-
-[[nodiscard]] constexpr std::string_view to_string(end_reason r) noexcept {
-  constexpr std::string_view names[] = {"unknown",        "released",        "cancelled",
-                                        "expired",        "max_hold",        "forced",
-                                        "session_closed", "session_expired", "undelivered"};
-  return names[static_cast<std::size_t>(r)];
-}
 
 /// Lock-delay follows an end that the owner did not ask for and may not know of.
 [[nodiscard]] constexpr bool starts_lock_delay(end_reason r) noexcept {
@@ -135,14 +108,6 @@ struct holder_view {
 
 constexpr std::size_t holders_shown = 10;
 constexpr std::size_t waiters_shown = 100;
-
-/// One step of a deadlock: `client` waits for `lock`, which `blocker` holds or waits for in front of it.
-struct cycle_step {
-  std::string client;
-  std::string lock;
-  std::string blocker;
-  bool behind = false;  ///< the blocker is an earlier waiter, not a holder
-};
 
 /// Why a request was refused, with what helps to understand it.
 struct refusal {

@@ -1,7 +1,7 @@
 // What an engine guarantees, as data: programs ask before they rely on it.
 #pragma once
 
-#include "base/clock.hpp"
+#include "dislock/clock.hpp"
 
 #include <array>
 #include <string_view>

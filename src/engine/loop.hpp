@@ -1,8 +1,8 @@
 // The strand that an engine lives on: time, one alarm, and "in a moment".
 #pragma once
 
-#include "base/clock.hpp"
 #include "base/unique_function.hpp"
+#include "dislock/clock.hpp"
 
 #include <memory>
 

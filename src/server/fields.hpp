@@ -1,7 +1,7 @@
 #pragma once
 
-#include "base/clock.hpp"
 #include "base/ids.hpp"
+#include "dislock/clock.hpp"
 #include "dislock/errc.hpp"
 #include "server/json_tree.hpp"
 

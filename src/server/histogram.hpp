@@ -1,6 +1,6 @@
 #pragma once
 
-#include "base/clock.hpp"
+#include "dislock/clock.hpp"
 
 #include <array>
 #include <cstddef>

@@ -1,8 +1,8 @@
 // What this replica has done: counted as it happens, for /locks/stats, /deadlocks and /metrics.
 #pragma once
 
-#include "base/clock.hpp"
 #include "core/decision.hpp"
+#include "dislock/clock.hpp"
 #include "dislock/errc.hpp"
 #include "http/json_writer.hpp"
 #include "server/histogram.hpp"

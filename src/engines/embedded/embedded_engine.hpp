@@ -1,6 +1,6 @@
 #pragma once
 
-#include "base/clock.hpp"
+#include "dislock/clock.hpp"
 #include "engines/embedded/journal.hpp"
 #include "engines/memory/memory_engine.hpp"
 

@@ -1,7 +1,7 @@
-// Time as an engine sees it: microseconds since 1970 on a clock that nobody can set while the process lives.
+// Time as leases see it: microseconds since 1970 on a clock that nobody can set while the process lives.
 #pragma once
 
-#include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 
@@ -55,16 +55,23 @@ class boottime_clock final : public clock {
   std::int64_t offset_us_;  // engine time minus boot time
 };
 
-/// A clock that stands still until a test moves it.
+/// A clock that stands still until a test moves it. Moved by one thread at a time.
 class manual_clock final : public clock {
  public:
   explicit manual_clock(instant start = from_microseconds(1'800'000'000'000'000)) noexcept : now_(start) {}
-  [[nodiscard]] instant now() const noexcept override { return now_; }
-  void not_before(instant t) noexcept override { now_ = std::max(now_, t); }
-  void advance(duration d) noexcept { now_ += d; }
+  manual_clock(const manual_clock& other) noexcept : clock(), now_(other.now()) {}
+  manual_clock& operator=(const manual_clock& other) noexcept {
+    now_ = other.now();
+    return *this;
+  }
+  [[nodiscard]] instant now() const noexcept override { return now_.load(std::memory_order_relaxed); }
+  void not_before(instant t) noexcept override {
+    if (t > now()) now_ = t;
+  }
+  void advance(duration d) noexcept { now_ = now() + d; }
 
  private:
-  instant now_;
+  std::atomic<instant> now_;
 };
 
 }  // namespace dislock
