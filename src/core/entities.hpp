@@ -6,8 +6,8 @@
 //  3. A lock without leases, waiters, lock-delay and memos does not exist.
 //  4. A client without leases, waiters, sessions and memos does not exist.
 //  5. A memo points at its waiter or its live leases, and they point back; when the last has ended the memo
-//  is
-//     in the list of those to be forgotten.
+//  is in
+//     the line of those to be forgotten, or goes with one that is.
 #pragma once
 
 #include "base/text.hpp"
@@ -35,7 +35,6 @@ struct memo;
 struct session;
 
 using client_hook = bi::slist_member_hook<bi::link_mode<bi::normal_link>>;
-using memo_hook = bi::list_member_hook<bi::link_mode<bi::safe_link>>;  // knows whether it is linked
 using normal_hook = bi::list_member_hook<bi::link_mode<bi::normal_link>>;
 template <class T, normal_hook T::*Hook>
 using linked = bi::list<T, bi::member_hook<T, normal_hook, Hook>, bi::constant_time_size<false>>;
@@ -52,17 +51,18 @@ struct lease_terms {
 struct lease : timed {
   lease() noexcept : timed(timer_kind::lease) {}
 
+  std::uint16_t lock_delay_ms = 0;
   lock_mode mode = lock_mode::exclusive;
-  bool auto_renew = false;
-  bool provisional = false;  // granted to somebody who is not there; `end` is the end of the grace
-  bool group = false;        // one of several of a multi request
+  bool auto_renew : 1 = false;
+  bool provisional : 1 = false;        // granted to somebody who is not there; `end` is the end of the grace
+  bool group : 1 = false;              // one of several of a multi request
+  std::uint8_t times_written : 2 = 0;  // its record; 2: more than once
   lock_id id;
   renewal_token renewal;
   fencing_token token{};
   instant acquired_at{};
   instant hold_limit = never;  // no renewal goes beyond
   duration ttl{};
-  std::uint32_t lock_delay_ms = 0;
   std::uint32_t moved_ms = 0;  // how far restarts have moved `end` since the last grant or renewal
   std::uint32_t hold_count = 1;
   std::uint32_t permits = 1;
@@ -174,8 +174,8 @@ inline bool lease::lives(instant now) const noexcept {
 /// A lease as a memo remembers it: alive, or how it ended.
 struct lease_slot {
   core::lease* alive = nullptr;
-  fencing_token token{};
-  end_reason how = end_reason::none;
+  fencing_token token : 56 {};
+  end_reason how : 8 = end_reason::none;
 };
 
 /// A renewal remembers which lease it renewed, or why it did not.
@@ -199,13 +199,16 @@ struct memo {
   core::client* who = nullptr;
   text request;
   std::uint64_t fingerprint = 0;  // of the body
-  std::uint64_t number = 0;       // names its record
-  instant when{};                 // the first call; once in line, the time to be forgotten
+  std::uint64_t number : 62 = 0;  // names its record
+  // The grant of one lock: as long as that lives it is remembered in the lease's record, and named by its
+  // token. Afterwards it shares a record with the memo of the release that ended the lease.
+  std::uint64_t in_lease : 1 = 0;
+  std::uint64_t over : 1 = 0;  // nothing lives that it speaks of: it will be forgotten
+  instant when{};              // the first call; once it is over, the time to be forgotten
   std::variant<was_cancelled, waiter*, lease_slot, std::unique_ptr<std::vector<lease_slot>>, reentered,
                released, std::unique_ptr<settled>>
       outcome;
-  memo* older = nullptr;  // the next of the same lease
-  memo_hook in_line;      // of those to be forgotten
+  memo* older = nullptr;  // the next of the same lease; once that is over, the other memo in its record
 };
 
 }  // namespace dislock::core

@@ -120,7 +120,7 @@ lease& lock_table::make_lease(instant now, lock& on, core::client& owner, lock_m
   l.acquired_at = now;
   l.ttl = terms.bound ? terms.bound->ttl : terms.ttl;
   if (terms.max_hold) l.hold_limit = later(now, *terms.max_hold);
-  l.lock_delay_ms = static_cast<std::uint32_t>(
+  l.lock_delay_ms = static_cast<std::uint16_t>(
       std::chrono::duration_cast<std::chrono::milliseconds>(terms.lock_delay).count());
   l.permits = mode == lock_mode::semaphore ? permits : 1;
   l.on = &on;
@@ -173,6 +173,7 @@ acquire_answer lock_table::grant_now(instant now, const acquire_request& r, std:
     auto& l = make_lease(now, *locks[i], owner, w.mode, w.permits, w.limit, terms, r.metadata);
     l.group = locks.size() > 1;
     l.remembered = m;
+    if (m && !l.group) remember_in(*m, l);
     schedule(l, later(now, l.ttl));
     keep(l);
     touch(*locks[i]);
@@ -181,15 +182,10 @@ acquire_answer lock_table::grant_now(instant now, const acquire_request& r, std:
     e.token = l.token;
     e.mode = l.mode;
     observer_.on_event(e);
-    if (!m) continue;
-    if (locks.size() == 1) {
-      m->outcome = lease_slot{&l, l.token, end_reason::none};
-    } else {
-      slots.push_back({&l, l.token, end_reason::none});
-    }
+    if (m && l.group) slots.push_back({&l, l.token, end_reason::none});
   }
-  if (m) {
-    if (!slots.empty()) m->outcome = std::make_unique<std::vector<lease_slot>>(std::move(slots));
+  if (!slots.empty()) {
+    m->outcome = std::make_unique<std::vector<lease_slot>>(std::move(slots));
     keep(*m);
   }
   return out;

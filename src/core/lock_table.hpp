@@ -1,6 +1,5 @@
 #pragma once
 
-#include "base/clock.hpp"
 #include "base/secrets.hpp"
 #include "core/decision.hpp"
 #include "core/entities.hpp"
@@ -9,6 +8,7 @@
 #include "core/record.hpp"
 #include "core/request_memory.hpp"
 #include "core/table_observer.hpp"
+#include "dislock/clock.hpp"
 
 #include <boost/unordered/unordered_flat_map.hpp>
 #include <boost/unordered/unordered_flat_set.hpp>
@@ -145,10 +145,10 @@ class lock_table {
                       Decide decide);
   lease* find_live(instant now, const lease_proof& proof, client_id who, bool renewal_is_enough) const;
   static refusal_ptr not_held(std::optional<end_reason> how);
-  answer<released> release_one(instant now, const lease_proof& proof, client_id who);
+  answer<released> release_one(instant now, const lease_proof& proof, client_id who, memo* by = nullptr);
   answer<renewed> renew_one(instant now, const lease_proof& proof, const renew_request& request);
   void claim(instant now, lease& l);
-  void end(instant now, lease& l, end_reason how, std::string_view reason = {});
+  void end(instant now, lease& l, end_reason how, std::string_view reason = {}, memo* by = nullptr);
 
   // lock_table_queue.cpp: handing on, and the end of things
   void hand_on(instant now, lock& first);
@@ -182,8 +182,10 @@ class lock_table {
   memo& remember(instant now, const call_id& call, std::uint64_t print);
   bool memory_full(request_id request) const noexcept;
   void forget_later(instant now, memo& m);
+  void remember_in(memo& m, lease& l);
   void forget(memo& m);
-  void keep(const lease& l);
+  void discard(memo& m);
+  void keep(lease& l);
   void keep(const memo& m);
   void keep(const waiter& w);
   void keep(const core::session& s);
@@ -254,7 +256,8 @@ class lock_table {
   std::size_t active_locks_ = 0;
   std::uint64_t last_token_ = 0;
   std::uint64_t last_number_ = 0;
-  std::string record_;  // scratch
+  instant kept_from_{}, kept_until_{};  // what the last restart has given more time, see table_record
+  std::string record_;                  // scratch
   std::unique_ptr<loaded_records> loaded_;
 };
 

@@ -77,7 +77,7 @@ refusal_ptr lock_table::not_held(std::optional<end_reason> how) {
   return why;
 }
 
-answer<released> lock_table::release_one(instant now, const lease_proof& proof, client_id who) {
+answer<released> lock_table::release_one(instant now, const lease_proof& proof, client_id who, memo* by) {
   auto* l = find_live(now, proof, who, false);
   if (!l) return not_held(ends_.find(proof.id, proof.renewal));
   if (l->hold_count > 1) {
@@ -87,10 +87,12 @@ answer<released> lock_table::release_one(instant now, const lease_proof& proof, 
     return released{false, l->hold_count};
   }
   auto& on = *l->on;
-  end(now, *l, end_reason::released);
+  const released last{true, 0};
+  if (by) by->outcome = last;
+  end(now, *l, end_reason::released, {}, by);
   hand_on(now, on);
   touch(on);
-  return released{true, 0};
+  return last;
 }
 
 answer<release_answers> lock_table::release(instant now, const release_request& r) {
@@ -100,9 +102,9 @@ answer<release_answers> lock_table::release(instant now, const release_request& 
     if (const auto* all = settled_as<release_answers>(m)) return *all;
     return errc::request_id_reused;
   };
-  const auto decide = [&](auto note) -> answer<release_answers> {
+  const auto decide = [&](remembered_as note) -> answer<release_answers> {
     release_answers out;
-    for (const auto& p : r.leases) out.push_back(release_one(now, p, r.client));
+    for (const auto& p : r.leases) out.push_back(release_one(now, p, r.client, r.multi ? nullptr : note.m));
     if (r.multi) {
       note(std::make_unique<settled>(out));
     } else if (out[0]) {
@@ -202,6 +204,7 @@ answer<cancelled> lock_table::cancel(instant now, const call_id& call) {
     *link = m->older;
     m->older = nullptr;
     m->outcome = was_cancelled{};
+    erase(record_kind::memo, m->number);
     forget_later(now, *m);
     keep(*m);
     (void)release_one(now, {lock_name(l->on->name.view()), l->id, {}}, {});
@@ -280,8 +283,9 @@ void lock_table::undelivered(instant now, lock_id id, std::uint32_t told) {
   touch(on);
 }
 
-// Takes the lease out of everything. The lock stays, for the caller to hand on and to touch.
-void lock_table::end(instant now, lease& l, end_reason how, std::string_view reason) {
+// Takes the lease out of everything. The lock stays, for the caller to hand on and to touch. `by` is the memo
+// of the call that ends this lease and nothing else.
+void lock_table::end(instant now, lease& l, end_reason how, std::string_view reason, memo* by) {
   auto& on = *l.on;
   const auto ended_at =
       how == end_reason::expired || how == end_reason::max_hold ? std::min(l.effective_end(), now) : now;
@@ -302,11 +306,22 @@ void lock_table::end(instant now, lease& l, end_reason how, std::string_view rea
     if (auto* many = std::get_if<std::unique_ptr<std::vector<lease_slot>>>(&m->outcome))
       for (auto& s : **many) close(s);
     m->older = nullptr;
-    if (last) forget_later(now, *m);
+    if (m->in_lease && by) {
+      by->in_lease = true;
+      by->number = m->number;
+      m->older = by;
+    }
+    if (last) {
+      if (!m->in_lease) erase(record_kind::memo, m->number);
+      forget_later(now, *m);
+    }
     keep(*m);
     m = older;
   }
-  erase(record_kind::lease, to_number(l.token));
+  if (journal_) {
+    const auto key = record_key(record_kind::lease, to_number(l.token));
+    l.times_written == 1 ? journal_->remove_first(key) : journal_->remove(key);
+  }
   if (starts_lock_delay(how)) ends_.note(now, l.id, l.renewal, how);
 
   deadlines_.cancel(l);

@@ -18,7 +18,6 @@ lock_table::~lock_table() {
   for (auto& [key, s] : sessions_) delete s;
   for (auto* s : ending_sessions_) delete s;
   for (auto* l : leases_) lease_pool_.destroy(l);
-  memory_.clear();
   memory_.for_each([this](memo& m) { memo_pool_.destroy(&m); });
   for (auto* l : locks_) lock_pool_.destroy(l);
   for (auto* c : clients_) client_pool_.destroy(c);
@@ -107,13 +106,25 @@ memo& lock_table::remember(instant now, const call_id& call, std::uint64_t print
   return *m;
 }
 
+// A grant of one lock is remembered by its lease, and in its record.
+void lock_table::remember_in(memo& m, lease& l) {
+  m.outcome = lease_slot{&l, l.token, end_reason::none};
+  m.in_lease = true;
+  m.number = to_number(l.token);
+}
+
 void lock_table::forget_later(instant now, memo& m) {
   memory_.forget_at(m, later(now, options_.request_memory));
 }
 
+// Its record passes by itself.
 void lock_table::forget(memo& m) {
+  if (m.older) discard(*m.older);
+  discard(m);
+}
+
+void lock_table::discard(memo& m) {
   memory_.remove(m);
-  erase(record_kind::memo, m.number);
   auto* scope = m.scope;
   let_go(*m.who);
   memo_pool_.destroy(&m);
@@ -130,8 +141,9 @@ fencing_token lock_table::mint(instant now) {
   return fencing_token{last_token_};
 }
 
-void lock_table::keep(const lease& l) {
+void lock_table::keep(lease& l) {
   if (!journal_) return;
+  l.times_written = l.times_written == 0 ? 1 : 2;
   record_.clear();
   append(record_, l);
   journal_->put(record_key(record_kind::lease, to_number(l.token)), record_);
@@ -140,6 +152,10 @@ void lock_table::keep(const lease& l) {
 void lock_table::keep(const memo& m) {
   if (!journal_) return;
   record_.clear();
+  if (m.over) {
+    append_over(record_, m);
+    return journal_->put_passing(over_key(m.when, m.number), record_);
+  }
   append(record_, m);
   journal_->put(record_key(record_kind::memo, m.number), record_);
 }
@@ -173,9 +189,12 @@ void lock_table::erase(record_kind kind, std::uint64_t number) {
 
 void lock_table::checkpoint(instant now) {
   if (!journal_) return;
+  const bool more_time = now < kept_until_;
   record_.clear();
-  append(record_, table_record{now, last_token_, last_number_});
+  append(record_, table_record{now, last_token_, last_number_, more_time ? kept_from_ : instant{},
+                               more_time ? kept_until_ : instant{}});
   journal_->put(std::string_view("T"), record_);
+  journal_->pass(over_key(later(more_time ? kept_from_ : now, duration(1)), 0));
 }
 
 table_counts lock_table::counts() const noexcept {

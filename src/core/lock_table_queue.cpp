@@ -118,11 +118,15 @@ void lock_table::grant_to(instant now, waiter& w) {
     auto& l = make_lease(now, *e.on, *w.who, e.mode, e.permits, e.limit, w.terms, w.metadata.view());
     l.group = w.entry_count > 1;
     l.remembered = m;
+    if (m && !l.group) {
+      erase(record_kind::waiter, static_cast<std::uint64_t>(w.arrival));
+      remember_in(*m, l);
+    }
     l.provisional = !w.attached;
     schedule(l, l.provisional ? w.grace_end : later(now, l.ttl));
     keep(l);
     out.leases.push_back(as_grant(l));
-    if (m) slots.push_back({&l, l.token, end_reason::none});
+    if (m && l.group) slots.push_back({&l, l.token, end_reason::none});
 
     event told;
     told.type = event_type::acquired;
@@ -134,12 +138,8 @@ void lock_table::grant_to(instant now, waiter& w) {
     told.took = out.waited;
     observer_.on_event(told);
   }
-  if (m) {
-    if (slots.size() == 1) {
-      m->outcome = slots[0];
-    } else {
-      m->outcome = std::make_unique<std::vector<lease_slot>>(std::move(slots));
-    }
+  if (!slots.empty()) {
+    m->outcome = std::make_unique<std::vector<lease_slot>>(std::move(slots));
     erase(record_kind::waiter, static_cast<std::uint64_t>(w.arrival));
     keep(*m);
   }
@@ -187,7 +187,7 @@ void lock_table::begin(instant now) {
   grants_left_ = options_.grants_per_step;
   ends_.forget_due(now, ends_per_step);
   std::size_t budget = ends_per_step;
-  while (auto* m = budget ? memory_.due(now) : nullptr) {
+  while (auto* m = budget ? memory_.take_due(now) : nullptr) {
     forget(*m);
     --budget;
   }

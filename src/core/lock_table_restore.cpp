@@ -6,6 +6,16 @@
 #include <limits>
 
 namespace dislock::core {
+namespace {
+
+std::uint64_t number_in(std::string_view eight_bytes) noexcept {
+  std::uint64_t v = 0;
+  for (int i = 0; i < 8; ++i)
+    v = v << 8 | static_cast<unsigned char>(eight_bytes[static_cast<std::size_t>(i)]);
+  return v;
+}
+
+}  // namespace
 
 bool lock_table::load(std::string_view key, std::string_view value) {
   if (!loaded_) loaded_ = std::make_unique<loaded_records>();
@@ -26,6 +36,17 @@ bool lock_table::load(std::string_view key, std::string_view value) {
     case record_kind::lease:
       return take(in.leases, parse_lease_record(value),
                   [](const lease_record& r) { return to_number(r.token); });
+    case record_kind::over: {
+      auto memos = parse_over_record(value);
+      const auto forgotten = key.size() == 17 ? number_in(key.substr(1)) : 0;
+      if (!memos || forgotten > latest_plausible) return false;
+      for (auto& m : *memos) {
+        m.forgotten = from_microseconds(static_cast<std::int64_t>(forgotten));
+        if (over_key(m.forgotten, m.number) != key) return false;
+        in.memos.push_back(std::move(m));
+      }
+      return true;
+    }
     case record_kind::waiter:
       return take(in.waiters, parse_waiter_record(value), &waiter_record::arrival);
     case record_kind::memo:
@@ -114,6 +135,7 @@ bool lock_table::start(instant now) {
     l->auto_renew = r.auto_renew;
     l->provisional = r.provisional;
     l->group = r.group;
+    l->times_written = 1;
     l->id = r.id;
     l->renewal = r.renewal;
     l->token = r.token;
@@ -121,7 +143,7 @@ bool lock_table::start(instant now) {
     auto end = r.end;
     l->hold_limit = r.hold_limit;
     l->ttl = r.ttl;
-    l->lock_delay_ms = r.lock_delay_ms;
+    l->lock_delay_ms = static_cast<std::uint16_t>(std::min<std::uint32_t>(r.lock_delay_ms, 60'000));
     l->moved_ms = r.moved_ms;
     l->hold_count = r.hold_count;
     l->permits = r.permits;
@@ -154,7 +176,22 @@ bool lock_table::start(instant now) {
       end = now;  // its session's end was on disk, its own was not yet
     }
     schedule(*l, end);
-    keep(*l);
+    if (r.grant) {
+      memo_record m;
+      m.number = to_number(r.token);
+      m.in_lease = true;
+      m.fingerprint = r.grant->fingerprint;
+      m.table_wide = r.grant->table_wide;
+      if (!m.table_wide) m.lock = r.lock;
+      m.client = r.client;
+      m.request = r.grant->request;
+      m.since = r.grant->since;
+      m.kind = memo_kind::lease;
+      m.slots.push_back({r.token, end_reason::none});
+      in->memos.push_back(std::move(m));
+    } else {
+      keep(*l);
+    }
     touch(on);
   }
 
@@ -165,14 +202,33 @@ bool lock_table::start(instant now) {
     touch(l);
   }
 
-  std::sort(in->memos.begin(), in->memos.end(),
-            [](const auto& a, const auto& b) { return a.number < b.number; });
+  // A grant comes before the re-entries of its lease, and what lives before what is over. Of that the newest
+  // comes first; a grant in one record with a release stays before that.
+  std::stable_sort(in->memos.begin(), in->memos.end(), [](const auto& a, const auto& b) {
+    if (a.over || b.over) return a.over == b.over ? a.number > b.number : b.over;
+    return std::pair(!a.in_lease, a.number) < std::pair(!b.in_lease, b.number);
+  });
+  // What was to be forgotten by the time that the table was last known to be alive has been.
+  const auto& last = *in->table;
+  kept_from_ = last.written < last.kept_until ? last.kept_from : last.written;
+  kept_until_ = later(now, options_.request_memory);
+  std::erase_if(in->memos, [&](const auto& r) { return r.over && r.forgotten <= kept_from_; });
+  memo* before = nullptr;
   for (const auto& r : in->memos) {
+    if (r.in_lease && r.kind == memo_kind::lease && to_number(r.slots[0].token) != r.number) return false;
     const call_id call{r.table_wide, lock_name(r.lock), client_id(r.client), request_id(r.request)};
-    if (find_memo(call)) return false;
+    if (find_memo(call)) {
+      if (!r.over) return false;
+      before = nullptr;
+      continue;  // forgotten in the meantime, and the id used again
+    }
     auto& m = remember(r.since, call, r.fingerprint);
     m.number = r.number;
-    last_number_ = std::max(last_number_, r.number);
+    m.in_lease = r.in_lease;
+    if (!r.in_lease) last_number_ = std::max(last_number_, r.number);
+    const bool second = r.over && r.in_lease && before && before->number == m.number;
+    if (second) before->older = &m;
+    before = r.in_lease ? &m : nullptr;
     bool lives = false;
     bool sound = true;
     bool changed = false;
@@ -245,8 +301,14 @@ bool lock_table::start(instant now) {
         break;
     }
     if (!sound) return false;
-    if (!lives) forget_later(now, m);
-    if (changed) keep(m);
+    if (!lives && !second) forget_later(now, m);
+    if (lives && r.in_lease) keep(*by_token.at(r.number));
+    if (m.over && !r.over) {
+      erase(record_kind::memo, m.number);
+      keep(m);
+    } else if (changed) {
+      keep(m);
+    }
   }
 
   std::sort(in->waiters.begin(), in->waiters.end(),

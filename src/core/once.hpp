@@ -14,8 +14,18 @@ const T* settled_as(const memo& m) noexcept {
   return box ? std::get_if<T>(box->get()) : nullptr;
 }
 
+// Where a decision puts what it came to. Without a request id nowhere.
+struct remembered_as {
+  memo* m;
+  template <class Outcome>
+  void operator()(Outcome&& outcome) const {
+    if (m) m->outcome = std::forward<Outcome>(outcome);
+  }
+};
+
 // Runs `decide` once per request id: a repeat gets the outcome of the first call.
-// `again(memo&)` makes the answer of a remembered call; `decide()` gives the answer and how to remember it.
+// `again(memo&)` makes the answer of a remembered call; `decide(remembered_as)` gives the answer of a new
+// one.
 template <class Answer, class Repeat, class Decide>
 answer<Answer> lock_table::once(instant now, const call_id& call, std::uint64_t print, Repeat again,
                                 Decide decide) {
@@ -27,12 +37,13 @@ answer<Answer> lock_table::once(instant now, const call_id& call, std::uint64_t 
     return again(*m);
   }
   if (memory_full(call.request)) return errc::request_memory_full;
-  if (call.request.empty()) return decide([](auto&&) {});
+  if (call.request.empty()) return decide(remembered_as{nullptr});
 
   // The memo comes first: it keeps the lock's name alive while the decision empties the lock.
   auto& m = remember(now, call, print);
-  auto out = decide([&m](auto&& outcome) { m.outcome = std::forward<decltype(outcome)>(outcome); });
+  auto out = decide(remembered_as{&m});
   if (!out) m.outcome = std::make_unique<settled>(out.error_ptr());
+  if (m.in_lease) return out;  // it goes with the memo of the lease that it ended
   forget_later(now, m);
   keep(m);
   return out;

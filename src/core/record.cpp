@@ -78,6 +78,60 @@ refusal_ptr read_refusal(record_reader& in) {
   return r;
 }
 
+memo_record read_memo(record_reader& in) {
+  memo_record r;
+  r.number = in.upto(highest_number);
+  r.fingerprint = in.number();
+  r.table_wide = in.upto(1) != 0;
+  r.lock = in.string();
+  r.client = in.string();
+  r.request = in.string();
+  r.since = in.time();
+  r.kind = in.upto(memo_kind::session_closed);
+  switch (r.kind) {
+    case memo_kind::cancelled:
+      break;
+    case memo_kind::lease:
+    case memo_kind::leases:
+    case memo_kind::reentered: {
+      const auto slots = in.upto(most_locks);
+      for (std::size_t i = 0; i < slots && !in.failed(); ++i) r.slots.push_back(read_slot(in));
+      if (r.slots.empty() || (r.kind != memo_kind::leases && r.slots.size() != 1)) return in.refuse(), r;
+      break;
+    }
+    case memo_kind::released:
+    case memo_kind::refused:
+    case memo_kind::releases:
+    case memo_kind::renewals:
+    case memo_kind::forced: {
+      const auto count = in.upto(most_items);
+      for (std::size_t i = 0; i < count && !in.failed(); ++i) {
+        auto& o = r.outcomes.emplace_back();
+        o.value = in.number();
+        o.flag = in.upto(1) != 0;
+        o.refused = read_refusal(in);
+      }
+      const bool one = r.kind == memo_kind::released || r.kind == memo_kind::refused;
+      if (one && r.outcomes.size() != 1) return in.refuse(), r;
+      if (r.kind == memo_kind::refused && !r.outcomes[0].refused) return in.refuse(), r;
+      break;
+    }
+    case memo_kind::session_opened:
+      r.session.id = in.bits<session_id>();
+      r.session.public_id = in.number();
+      r.session.ttl = in.span();
+      break;
+    case memo_kind::session_kept:
+      r.session.end = in.time();
+      break;
+    case memo_kind::session_closed:
+      r.session.public_id = in.number();
+      break;
+  }
+  if (r.request.empty() || r.table_wide != r.lock.empty()) return in.refuse(), r;
+  return r;
+}
+
 }  // namespace
 
 void append(std::string& bytes, const table_record& r) {
@@ -85,6 +139,8 @@ void append(std::string& bytes, const table_record& r) {
   out.time(r.written);
   out.number(r.last_token);
   out.number(r.last_number);
+  out.time(r.kept_from);
+  out.time(r.kept_until);
 }
 
 std::optional<table_record> parse_table_record(std::string_view bytes) {
@@ -93,6 +149,8 @@ std::optional<table_record> parse_table_record(std::string_view bytes) {
   r.written = in.time();
   r.last_token = in.upto(latest_plausible);
   r.last_number = in.upto(highest_number);
+  r.kept_from = in.time();
+  r.kept_until = in.time();
   if (microseconds_since_1970(r.written) > static_cast<std::int64_t>(latest_plausible)) return std::nullopt;
   return whole(in, std::move(r));
 }
@@ -140,6 +198,15 @@ void append(std::string& bytes, const lease& l) {
   out.time(l.at);
   out.time(l.hold_limit);
   out.span(l.ttl);
+  const memo* grant = l.remembered;  // the last of the chain
+  while (grant && grant->older) grant = grant->older;
+  const bool here = grant && grant->in_lease;
+  out.number(here ? 1 : 0);
+  if (!here) return;
+  out.number(grant->fingerprint);
+  out.number(grant->scope == nullptr);
+  out.string(grant->request.view());
+  out.time(grant->when);
 }
 
 std::optional<lease_record> parse_lease_record(std::string_view bytes) {
@@ -166,6 +233,14 @@ std::optional<lease_record> parse_lease_record(std::string_view bytes) {
   r.end = in.time();
   r.hold_limit = in.time();
   r.ttl = in.span();
+  if (in.upto(1)) {
+    auto& grant = r.grant.emplace();
+    grant.fingerprint = in.number();
+    grant.table_wide = in.upto(1) != 0;
+    grant.request = in.string();
+    grant.since = in.time();
+    if (grant.request.empty() || r.group) return std::nullopt;
+  }
   if (r.lock.empty() || r.client.empty() || r.hold_count == 0 || to_number(r.token) == 0 || !sound(r))
     return std::nullopt;
   return whole(in, std::move(r));
@@ -231,6 +306,33 @@ std::optional<waiter_record> parse_waiter_record(std::string_view bytes) {
   return whole(in, std::move(r));
 }
 
+void append_over(std::string& bytes, const memo& m) {
+  record_writer out(bytes);
+  out.number(m.in_lease);
+  out.number(m.older ? 2 : 1);
+  append(bytes, m);
+  if (m.older) append(bytes, *m.older);
+}
+
+std::optional<std::vector<memo_record>> parse_over_record(std::string_view bytes) {
+  record_reader in(bytes);
+  std::vector<memo_record> memos;
+  const bool in_lease = in.upto(1) != 0;
+  for (auto left = in.upto(2); left > 0 && !in.failed(); --left) {
+    memos.push_back(read_memo(in));
+    memos.back().in_lease = in_lease;
+    memos.back().over = true;
+  }
+  if (memos.empty() || !whole(in, true)) return std::nullopt;
+  for (const auto& m : memos)  // nothing that lives
+    for (const auto& s : m.slots)
+      if (s.how == end_reason::none) return std::nullopt;
+  const bool pair =
+      in_lease && memos[0].kind != memo_kind::released && memos.back().kind == memo_kind::released;
+  if (memos.size() == 2 && !pair) return std::nullopt;
+  return memos;
+}
+
 void append(std::string& bytes, const memo& m) {
   record_writer out(bytes);
   out.number(m.number);
@@ -239,7 +341,7 @@ void append(std::string& bytes, const memo& m) {
   out.string(m.scope ? m.scope->name.view() : std::string_view{});
   out.string(m.who->id.view());
   out.string(m.request.view());
-  out.time(m.in_line.is_linked() ? instant{} : m.when);
+  out.time(m.over ? instant{} : m.when);
 
   const auto kind = [&](memo_kind k) { out.number(static_cast<std::uint64_t>(k)); };
   const auto one = [&](std::uint64_t value, bool flag, const refusal_ptr& refused) {
@@ -310,56 +412,7 @@ void append(std::string& bytes, const memo& m) {
 
 std::optional<memo_record> parse_memo_record(std::string_view bytes) {
   record_reader in(bytes);
-  memo_record r;
-  r.number = in.upto(highest_number);
-  r.fingerprint = in.number();
-  r.table_wide = in.upto(1) != 0;
-  r.lock = in.string();
-  r.client = in.string();
-  r.request = in.string();
-  r.since = in.time();
-  r.kind = in.upto(memo_kind::session_closed);
-  switch (r.kind) {
-    case memo_kind::cancelled:
-      break;
-    case memo_kind::lease:
-    case memo_kind::leases:
-    case memo_kind::reentered: {
-      const auto slots = in.upto(most_locks);
-      for (std::size_t i = 0; i < slots && !in.failed(); ++i) r.slots.push_back(read_slot(in));
-      if (r.slots.empty() || (r.kind != memo_kind::leases && r.slots.size() != 1)) return std::nullopt;
-      break;
-    }
-    case memo_kind::released:
-    case memo_kind::refused:
-    case memo_kind::releases:
-    case memo_kind::renewals:
-    case memo_kind::forced: {
-      const auto count = in.upto(most_items);
-      for (std::size_t i = 0; i < count && !in.failed(); ++i) {
-        auto& o = r.outcomes.emplace_back();
-        o.value = in.number();
-        o.flag = in.upto(1) != 0;
-        o.refused = read_refusal(in);
-      }
-      const bool one = r.kind == memo_kind::released || r.kind == memo_kind::refused;
-      if (one && r.outcomes.size() != 1) return std::nullopt;
-      if (r.kind == memo_kind::refused && !r.outcomes[0].refused) return std::nullopt;
-      break;
-    }
-    case memo_kind::session_opened:
-      r.session.id = in.bits<session_id>();
-      r.session.public_id = in.number();
-      r.session.ttl = in.span();
-      break;
-    case memo_kind::session_kept:
-      r.session.end = in.time();
-      break;
-    case memo_kind::session_closed:
-      r.session.public_id = in.number();
-      break;
-  }
-  if (r.request.empty() || r.table_wide != r.lock.empty()) return std::nullopt;
+  auto r = read_memo(in);
   return whole(in, std::move(r));
 }
 

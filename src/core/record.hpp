@@ -18,6 +18,7 @@ enum class record_kind : char {
   table = 'T',
   session = 'S',
   lease = 'L',
+  over = 'O',
   waiter = 'W',
   memo = 'M',
   lock_delay = 'D'
@@ -105,6 +106,8 @@ class record_reader {
     return out;
   }
 
+  /// For what only the caller can see to be impossible.
+  void refuse() noexcept { fail(); }
   /// Everything was there, and nothing is left over.
   [[nodiscard]] bool good() const noexcept { return !failed_ && left_.empty(); }
   [[nodiscard]] bool failed() const noexcept { return failed_; }
@@ -130,6 +133,12 @@ class record_reader {
     key[static_cast<std::size_t>(1 + i)] = static_cast<char>(number >> (56 - 8 * i));
   return key;
 }
+/// Of what is over: in the order in which it is forgotten.
+[[nodiscard]] inline std::string over_key(instant forgotten, std::uint64_t number) {
+  auto key = record_key(record_kind::over, static_cast<std::uint64_t>(microseconds_since_1970(forgotten)));
+  key += record_key(record_kind::over, number).substr(1);
+  return key;
+}
 [[nodiscard]] inline std::string record_key(record_kind kind, std::string_view name) {
   return std::string(1, static_cast<char>(kind)).append(name);
 }
@@ -144,6 +153,9 @@ struct table_record {
   instant written{};  ///< when the table was last known to be alive
   std::uint64_t last_token = 0;
   std::uint64_t last_number = 0;  ///< of tickets, sessions and memos
+  /// What was to be forgotten after `kept_from` is remembered until `kept_until`: a restart gives it more
+  /// time.
+  instant kept_from{}, kept_until{};
 };
 
 struct session_record {
@@ -153,6 +165,14 @@ struct session_record {
   instant end{};
   duration ttl{};
   std::uint32_t moved_ms = 0;
+};
+
+/// What a lease's record remembers of its grant.
+struct grant_record {
+  std::uint64_t fingerprint = 0;
+  bool table_wide = false;
+  std::string request;
+  instant since{};
 };
 
 struct lease_record {
@@ -166,6 +186,7 @@ struct lease_record {
   std::uint64_t session = 0;  ///< public id; 0 = none
   instant acquired_at{}, end{}, hold_limit{};
   duration ttl{};
+  std::optional<grant_record> grant;
 };
 
 struct want_record {
@@ -214,6 +235,9 @@ struct outcome_record {
 struct memo_record {
   std::uint64_t number = 0, fingerprint = 0;
   bool table_wide = false;
+  bool in_lease = false;  ///< the grant of the lease with this number, or the release that ended it
+  bool over = false;      ///< it was to be forgotten, at `forgotten`
+  instant forgotten{};
   std::string lock, client, request;
   instant since{};
   memo_kind kind{};
@@ -237,6 +261,8 @@ void append(std::string& out, const session& s);
 void append(std::string& out, const lease& l);
 void append(std::string& out, const waiter& w);
 void append(std::string& out, const memo& m);
+/// A memo of something that is over; of a lease's grant with that of the release, if there is one.
+void append_over(std::string& out, const memo& m);
 
 /// Nothing for bytes that no writer of this format wrote.
 [[nodiscard]] std::optional<table_record> parse_table_record(std::string_view bytes);
@@ -244,6 +270,7 @@ void append(std::string& out, const memo& m);
 [[nodiscard]] std::optional<lease_record> parse_lease_record(std::string_view bytes);
 [[nodiscard]] std::optional<waiter_record> parse_waiter_record(std::string_view bytes);
 [[nodiscard]] std::optional<memo_record> parse_memo_record(std::string_view bytes);
+[[nodiscard]] std::optional<std::vector<memo_record>> parse_over_record(std::string_view bytes);
 [[nodiscard]] std::optional<instant> parse_lock_delay_record(std::string_view bytes);
 void append_lock_delay(std::string& out, instant until);
 

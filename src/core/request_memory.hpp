@@ -1,11 +1,13 @@
 // Which request ids are remembered, and when they are forgotten.
 #pragma once
 
+#include "base/assert.hpp"
 #include "core/entities.hpp"
 
 #include <boost/unordered/unordered_flat_set.hpp>
 
 #include <cstdint>
+#include <deque>
 #include <string_view>
 
 namespace dislock::core {
@@ -43,23 +45,23 @@ class request_memory {
     return it == index_.end() ? nullptr : *it;
   }
   void add(memo& m) { index_.insert(&m); }
-  void remove(memo& m) noexcept {
-    if (m.in_line.is_linked()) line_.erase(line_.iterator_to(m));
-    index_.erase(&m);
-  }
-  /// All memos live equally long, so the line is in the order in which they end.
+  void remove(memo& m) noexcept { index_.erase(&m); }
+  /// Once per memo. All memos live equally long, so the line is in the order in which they end.
   void forget_at(memo& m, instant at) {
-    if (m.in_line.is_linked()) line_.erase(line_.iterator_to(m));
+    DISLOCK_ASSERT(!m.over, "a memo is put in line once");
+    m.over = true;
     m.when = at;
-    line_.push_back(m);
+    line_.push_back(&m);
   }
-  [[nodiscard]] memo* due(instant now) noexcept {
-    return line_.empty() || line_.front().when > now ? nullptr : &line_.front();
+  /// Takes the memo out of the line whose time has come, if there is one.
+  [[nodiscard]] memo* take_due(instant now) noexcept {
+    if (next() > now) return nullptr;
+    auto* first = line_.front();
+    line_.pop_front();
+    return first;
   }
-  [[nodiscard]] instant next() const noexcept { return line_.empty() ? never : line_.front().when; }
+  [[nodiscard]] instant next() const noexcept { return line_.empty() ? never : line_.front()->when; }
   [[nodiscard]] std::size_t size() const noexcept { return index_.size(); }
-  /// Before the memos go.
-  void clear() noexcept { line_.clear(); }
   template <class Visit>
   void for_each(Visit visit) const {
     for (auto* m : index_) visit(*m);
@@ -92,7 +94,7 @@ class request_memory {
   };
 
   boost::unordered_flat_set<memo*, hasher, equal> index_;
-  bi::list<memo, bi::member_hook<memo, memo_hook, &memo::in_line>, bi::constant_time_size<false>> line_;
+  std::deque<memo*> line_;
 };
 
 }  // namespace dislock::core

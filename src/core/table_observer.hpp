@@ -26,6 +26,13 @@ class table_journal {
   virtual ~table_journal() = default;
   virtual void put(std::string_view key, std::string_view value) = 0;
   virtual void remove(std::string_view key) = 0;
+  /// Removes a record that was put once only, which may be cheaper.
+  virtual void remove_first(std::string_view key) { remove(key); }
+  /// A record that is never put again nor removed, but of no use any more after a while. Its key begins with
+  /// that time, so that all that is over is in front.
+  virtual void put_passing(std::string_view key, std::string_view value) = 0;
+  /// Passing records with smaller keys are of no use once all that has been put so far is durable.
+  virtual void pass(std::string_view key) = 0;
 };
 
 }  // namespace dislock::core

@@ -24,6 +24,10 @@ class map_journal final : public table_journal {
  public:
   void put(std::string_view key, std::string_view value) override { records[std::string(key)] = value; }
   void remove(std::string_view key) override { records.erase(std::string(key)); }
+  void put_passing(std::string_view key, std::string_view value) override { put(key, value); }
+  void pass(std::string_view key) override {
+    records.erase(records.lower_bound("O"), records.lower_bound(std::string(key)));
+  }
   [[nodiscard]] std::size_t count(record_kind kind) const {
     std::size_t n = 0;
     for (const auto& [key, value] : records) n += key[0] == static_cast<char>(kind);
@@ -247,6 +251,13 @@ class LockTable : public testing::Test {
   [[nodiscard]] std::size_t happened(event_type type) const {
     return static_cast<std::size_t>(std::count_if(seen_.events.begin(), seen_.events.end(),
                                                   [type](const auto& e) { return e.type == type; }));
+  }
+  /// All records but the table's own, after what has passed is gone.
+  [[nodiscard]] std::map<std::string, std::string> what_is_kept() {
+    table_->checkpoint(now_);
+    auto out = journal_.records;
+    out.erase("T");
+    return out;
   }
   [[nodiscard]] bool is_empty() const {
     const auto c = table_->counts();

@@ -86,6 +86,7 @@ class world : public onlooker {
     const auto c = table_->counts();
     expect(c.active_locks == 0 && c.leases == 0 && c.waiters == 0 && c.sessions == 0 && c.remembered == 0,
            "after everything has ended the table is empty");
+    table_->checkpoint(now_);
     journal_.records.erase("T");
     expect(journal_.records.empty(), "and so is the journal");
   }
@@ -435,7 +436,7 @@ class world : public onlooker {
   void restart(const step& s) {
     settle();
     compare_with_copy();
-    table_->checkpoint(now_);
+    table_->checkpoint(now_);  // as every commit does
     std::erase_if(calls_, [&](const auto& c) { return c.second.forget_at && *c.second.forget_at <= now_; });
     now_ += std::chrono::milliseconds(s.pick % 7'000);
     // Callers without an id lose their connection and with it their place.

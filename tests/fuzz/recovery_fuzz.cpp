@@ -31,6 +31,10 @@ class map_journal final : public table_journal {
  public:
   void put(std::string_view key, std::string_view value) override { records[std::string(key)] = value; }
   void remove(std::string_view key) override { records.erase(std::string(key)); }
+  void put_passing(std::string_view key, std::string_view value) override { put(key, value); }
+  void pass(std::string_view key) override {
+    records.erase(records.lower_bound("O"), records.lower_bound(std::string(key)));
+  }
   std::map<std::string, std::string> records;
 };
 

@@ -19,6 +19,8 @@ class held_log final : public commit_log {
 
   void put(std::string_view, std::string_view) override { ++remote_.appended; }
   void remove(std::string_view) override { ++remote_.appended; }
+  void put_passing(std::string_view, std::string_view) override { ++remote_.appended; }
+  void pass(std::string_view) override {}
   std::uint64_t pending() const noexcept override { return remote_.appended; }
   std::uint64_t committed() noexcept override { return remote_.committed; }
   void submit() override { remote_.submitted = remote_.appended; }

@@ -17,6 +17,11 @@ class journal_log final : public commit_log {
     journal_->append(journal::kind::put, key, value);
   }
   void remove(std::string_view key) override { journal_->append(journal::kind::remove, key, {}); }
+  void remove_first(std::string_view key) override { journal_->append(journal::kind::remove_first, key, {}); }
+  void put_passing(std::string_view key, std::string_view value) override {
+    journal_->append(journal::kind::put_passing, key, value);
+  }
+  void pass(std::string_view key) override { journal_->pass(key); }
   std::uint64_t pending() const noexcept override { return journal_->pending_sequence(); }
   std::uint64_t committed() noexcept override { return journal_->poll().committed; }
   void submit() override { journal_->submit(); }

@@ -2,8 +2,10 @@
 
 #include "base/assert.hpp"
 #include "engines/embedded/journal_wal_check.hpp"
+#include "engines/embedded/preallocated_logs.hpp"
 
 #include <boost/endian/conversion.hpp>
+#include <rocksdb/convenience.h>
 #include <rocksdb/db.h>
 #include <rocksdb/env.h>
 #include <rocksdb/file_system.h>
@@ -40,7 +42,9 @@ using reason = journal_error::reason;
 
 // The store: <path>/format (one line, below), <path>/owner (who has it, for people), <path>/records/
 // (RocksDB).
-constexpr int format_version = 1;
+constexpr int format_version = 2;
+// How often files with nothing but passed records are dropped.
+constexpr std::chrono::seconds drop_every(5);
 constexpr std::string_view format_prefix = "dislock journal format ";
 
 journal_error error(reason why, std::string message) {
@@ -142,6 +146,21 @@ journal_result<file_descriptor> take_lock(const std::string& path) {
                "the store " + path + " is in use by " + who + "; two servers cannot share an embedded store");
 }
 
+// 0 or errno. Takes what nobody was told of out of the logs.
+int cut_logs(const std::string& records, const wal_summary::cut& to) {
+  std::error_code code;
+  for (fs::directory_iterator it(records, code), end; !code && it != end; it.increment(code)) {
+    const auto name = it->path().filename().string();
+    const bool later = name.size() != to.log.size() ? name.size() > to.log.size() : name > to.log;
+    if (name.ends_with(".log") && later && ::unlink(it->path().c_str()) != 0) return errno;
+  }
+  if (code) return code.value();
+  const file_descriptor log(::open((records + "/" + to.log).c_str(), O_WRONLY | O_CLOEXEC));
+  if (!log || ::ftruncate(log.get(), static_cast<off_t>(to.size)) != 0 || ::fsync(log.get()) != 0)
+    return errno;
+  return sync_directory(records);
+}
+
 enum class contents { nothing, unfinished, store };
 
 // Decides what a directory is without changing it.
@@ -183,6 +202,11 @@ journal_result<contents> inspect(const std::string& path) {
                                            std::to_string(format_version));
   }
   if (version < 1) return error(reason::damaged, path + "/format does not name a version");
+  if (version < format_version) {
+    return error(reason::foreign, "the store " + path + " has format " + std::to_string(version) +
+                                      ", which no release of dislock wrote; this one reads format " +
+                                      std::to_string(format_version) + "; move it away to start empty");
+  }
   return contents::store;
 }
 
@@ -201,6 +225,8 @@ rocksdb::Options rocksdb_options(rocksdb::Env* env) {
   // faster) and what a restart has to replay.
   options.write_buffer_size = 8u << 20u;
   options.max_write_buffer_number = 3;
+  options.max_total_wal_size =
+      64u << 20u;  // a part that is seldom written must not keep the logs of the other
 
   // Small tables and a small L1, so that the removes meet their puts soon and the directory follows the live
   // records.
@@ -236,6 +262,14 @@ rocksdb::Options rocksdb_options(rocksdb::Env* env) {
   return options;
 }
 
+// What lasts until it is removed, and what passes.
+std::vector<rocksdb::ColumnFamilyDescriptor> parts_of(const rocksdb::Options& options) {
+  rocksdb::ColumnFamilyOptions passing(options);
+  // Keys rise, so that files do not overlap and are moved down, not merged.
+  passing.max_bytes_for_level_base = 1u << 30u;
+  return {{rocksdb::kDefaultColumnFamilyName, options}, {"passing", passing}};
+}
+
 // For checking: the store as its tables have it. Without the logs an open replays nothing and stays small.
 class without_logs : public rocksdb::FileSystemWrapper {
  public:
@@ -262,8 +296,11 @@ journal_result<wal_summary> verify(const std::string& path, rocksdb::Env& env) {
     const auto file_system = std::make_shared<without_logs>(env.GetFileSystem());
     const auto no_logs = rocksdb::NewCompositeEnv(file_system);
     rocksdb::DB* opened = nullptr;
-    auto status = rocksdb::DB::OpenForReadOnly(rocksdb_options(no_logs.get()), records, &opened);
+    std::vector<rocksdb::ColumnFamilyHandle*> parts;
+    const auto read_only = rocksdb_options(no_logs.get());
+    auto status = rocksdb::DB::OpenForReadOnly(read_only, records, parts_of(read_only), &parts, &opened);
     const std::unique_ptr<rocksdb::DB> db(opened);
+    for (auto* part : parts) db->DestroyColumnFamilyHandle(part).PermitUncheckedError();
     if (status.ok()) {
       rocksdb::ReadOptions read;
       read.readahead_size = 2u << 20u;
@@ -278,8 +315,9 @@ journal_result<wal_summary> verify(const std::string& path, rocksdb::Env& env) {
 }
 
 // A run of records in the form of rocksdb::WriteBatch (write_batch.cc, stable because WALs are replicated as
-// bytes): sequence (8) | count (4) | our wal marker | records: 1 key value, or 0 key, strings with a varint
-// length before them. Built here so that the commit thread neither copies nor parses before it writes.
+// bytes): sequence (8) | count (4) | our wal marker | records: 1 key value (put), 0 key (delete), 7 key
+// (single delete), 5 column family key value (put), strings with a varint length before them. Built here so
+// that the commit thread neither copies nor parses before it writes.
 class batch_buffer {
  public:
   batch_buffer() { clear(); }
@@ -291,6 +329,7 @@ class batch_buffer {
     text_[13] = char{wal_marker_size};
     text_.replace(14, wal_marker_magic.size(), wal_marker_magic);
     count_ = 0;
+    passed_.clear();
   }
 
   void put(std::string_view key, std::string_view value) {
@@ -300,15 +339,27 @@ class batch_buffer {
     ++count_;
   }
 
-  void remove(std::string_view key) {
-    text_.push_back(0);
+  void put_passing(std::uint32_t part, std::string_view key, std::string_view value) {
+    text_.push_back(5);
+    add_size(part);
+    add(key);
+    add(value);
+    ++count_;
+  }
+
+  void remove(std::string_view key, bool put_once) {
+    text_.push_back(put_once ? 7 : 0);
     add(key);
     ++count_;
   }
 
+  void pass(std::string_view key) { passed_ = key; }
+  [[nodiscard]] const std::string& passed() const noexcept { return passed_; }
+
   void add_all_of(const batch_buffer& other) {
     text_.append(other.text_, head_size);
     count_ += other.count_;
+    if (!other.passed_.empty()) passed_ = other.passed_;
   }
 
   void seal(std::uint64_t synced_through) {
@@ -335,19 +386,20 @@ class batch_buffer {
  private:
   static constexpr std::size_t head_size = 12 + 2 + wal_marker_size;
 
+  void add_size(std::uint32_t rest) {
+    for (; rest >= 0x80; rest >>= 7u) text_.push_back(static_cast<char>(rest | 0x80u));
+    text_.push_back(static_cast<char>(rest));
+  }
   void add(std::string_view part) {
-    char length[5];
-    std::size_t used = 0;
-    auto rest = static_cast<std::uint32_t>(part.size());
-    for (; rest >= 0x80; rest >>= 7u) length[used++] = static_cast<char>(rest | 0x80u);
-    length[used++] = static_cast<char>(rest);
-    text_.append(length, used).append(part);
+    add_size(static_cast<std::uint32_t>(part.size()));
+    text_.append(part);
   }
 
   unsigned char* bytes(std::size_t at) { return reinterpret_cast<unsigned char*>(text_.data() + at); }
 
   std::string text_;
   std::uint32_t count_ = 0;
+  std::string passed_;
 };
 
 }  // namespace
@@ -358,8 +410,10 @@ void throw_exception_from_error(const journal_error& error, const boost::source_
 
 struct journal::state {
   journal_options options;
-  file_descriptor lock;  // declared before the store: outlives it
+  file_descriptor lock;                 // declared before the store: outlives it
+  std::unique_ptr<rocksdb::Env> files;  // outlives the store too
   std::unique_ptr<rocksdb::DB> db;
+  std::vector<rocksdb::ColumnFamilyHandle*> parts;  // [lasting, passing]; gone before the store
   bool closed = false;
   bool loaded = false;
 
@@ -380,6 +434,7 @@ struct journal::state {
   std::uint64_t synced_through = 0;  // in RocksDB's sequences
   bool unsynced = false;
   std::chrono::steady_clock::time_point sync_at;
+  std::chrono::steady_clock::time_point dropped_at;  // when passing records were dropped last
 
   // from the commit thread to the io thread
   std::atomic<std::uint64_t> committed{0};
@@ -393,6 +448,7 @@ struct journal::state {
   void run();
   bool commit();
   bool sync();
+  void drop_passed();
   void fail(const rocksdb::Status& status);
   void tell() {
     if (!notified.exchange(true) && options.notify) options.notify();
@@ -424,9 +480,20 @@ bool journal::state::commit() {
   }
   committed_bytes.fetch_add(in_flight.size(), std::memory_order_relaxed);
   committed.fetch_add(in_flight.count(), std::memory_order_release);
-  in_flight.clear();
   tell();
+  drop_passed();
+  in_flight.clear();
   return true;
+}
+
+// Whole files at a time, which costs an entry in the manifest. What fails here is tried again, and only costs
+// room.
+void journal::state::drop_passed() {
+  const auto now = std::chrono::steady_clock::now();
+  if (in_flight.passed().empty() || now < dropped_at + drop_every) return;
+  dropped_at = now;
+  const rocksdb::Slice end(in_flight.passed());
+  rocksdb::DeleteFilesInRange(db.get(), parts[1], nullptr, &end, false).PermitUncheckedError();
 }
 
 bool journal::state::sync() {
@@ -506,6 +573,11 @@ journal_result<std::unique_ptr<journal>> journal::open(journal_options options) 
     if (::mkdir(records.c_str(), 0700) != 0) return os_error("cannot create " + records, errno);
   }
 
+  if (recoverable.torn) {
+    if (const int failed = cut_logs(records, *recoverable.torn))
+      return os_error("cannot cut off the unfinished commits in " + path, failed);
+  }
+
   // RocksDB aborts when the first thing that it writes does not fit (its build has assertions on). So the
   // disk is asked first, for about what opening a store writes.
   const auto probe = path + "/room";
@@ -516,10 +588,12 @@ journal_result<std::unique_ptr<journal>> journal::open(journal_options options) 
   auto made = std::make_unique<state>();
   made->options = std::move(options);
   made->lock = std::move(*lock);
-  auto store_options = rocksdb_options(&env);
+  made->files = rocksdb::NewCompositeEnv(std::make_shared<preallocated_logs>(env.GetFileSystem()));
+  auto store_options = rocksdb_options(made->files.get());
   store_options.create_if_missing = *found != contents::store;
+  store_options.create_missing_column_families = *found != contents::store;
   rocksdb::DB* db = nullptr;
-  const auto status = rocksdb::DB::Open(store_options, records, &db);
+  const auto status = rocksdb::DB::Open(store_options, records, parts_of(store_options), &made->parts, &db);
   made->db.reset(db);
   if (!status.ok()) return error(reason::io, "cannot open the store " + path + ": " + status.ToString());
   if (db->GetLatestSequenceNumber() < recoverable.last_sequence) {
@@ -553,12 +627,16 @@ journal_result<void> journal::load(const std::function<void(std::string_view, st
   read.verify_checksums = true;
   read.fill_cache = false;
   read.readahead_size = 2u << 20u;
-  const std::unique_ptr<rocksdb::Iterator> it(state_->db->NewIterator(read));
-  for (it->SeekToFirst(); it->Valid(); it->Next()) {
-    visit({it->key().data(), it->key().size()}, {it->value().data(), it->value().size()});
+  for (auto* part : {state_->parts[1], state_->parts[0]}) {
+    const std::unique_ptr<rocksdb::Iterator> it(state_->db->NewIterator(read, part));
+    for (it->SeekToFirst(); it->Valid(); it->Next()) {
+      visit({it->key().data(), it->key().size()}, {it->value().data(), it->value().size()});
+    }
+    if (!it->status().ok())
+      return error(reason::io,
+                   "cannot read the store " + state_->options.path + ": " + it->status().ToString());
   }
-  if (it->status().ok()) return {};
-  return error(reason::io, "cannot read the store " + state_->options.path + ": " + it->status().ToString());
+  return {};
 }
 
 void journal::append(kind what, std::string_view key, std::string_view value) {
@@ -566,12 +644,24 @@ void journal::append(kind what, std::string_view key, std::string_view value) {
   ++state_->appended;
   if (state_->failed.load(std::memory_order_relaxed)) return;  // unknown for ever; must not pile up
   const auto before = state_->collecting.size();
-  if (what == kind::put) {
-    state_->collecting.put(key, value);
-  } else {
-    state_->collecting.remove(key);
+  auto& batch = state_->collecting;
+  switch (what) {
+    case kind::put:
+      batch.put(key, value);
+      break;
+    case kind::put_passing:
+      batch.put_passing(state_->parts[1]->GetID(), key, value);
+      break;
+    case kind::remove:
+    case kind::remove_first:
+      batch.remove(key, what == kind::remove_first);
+      break;
   }
   state_->appended_bytes += state_->collecting.size() - before;
+}
+
+void journal::pass(std::string_view key) {
+  state_->collecting.pass(key);
 }
 
 std::uint64_t journal::pending_sequence() const noexcept {
@@ -633,6 +723,8 @@ journal_result<void> journal::close() {
   }
   s.work.notify_one();
   s.thread.join();
+  for (auto* part : s.parts) s.db->DestroyColumnFamilyHandle(part).PermitUncheckedError();
+  s.parts.clear();
   const auto status = s.db->Close();
   s.db.reset();
   ::unlink((s.options.path + "/owner").c_str());

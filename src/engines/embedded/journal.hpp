@@ -87,7 +87,14 @@ struct journal_options {
 ///  round.
 class journal {
  public:
-  enum class kind : std::uint8_t { put, remove };
+  enum class kind : std::uint8_t {
+    put,
+    remove,
+    remove_first,  ///< of a key that was put exactly once: cheaper, and wrong for any other
+    /// A record that passes by itself (see `pass`): its key is never put again nor removed, and keys are best
+    /// in rising order. They are apart from the others, where they are written once and dropped by the file.
+    put_passing,
+  };
 
   struct progress {
     std::uint64_t committed = 0;  ///< every record up to this sequence is durable (as `durability` says)
@@ -108,14 +115,18 @@ class journal {
   /// Closes if `close()` was not called, and then has to drop its result.
   ~journal();
 
-  /// Calls `visit(key, value)` for every record, in the order of the keys (bytes). Once, before the first
-  /// append.
+  /// Calls `visit(key, value)` for every record: the passing ones first, then the others, in the order of the
+  /// keys (bytes). Once, before the first append.
   [[nodiscard]] journal_result<void> load(
       const std::function<void(std::string_view key, std::string_view value)>& visit);
 
   /// Adds a record to the open batch. The order is kept; the last record of a key wins. `value` is ignored by
   /// `remove`.
   void append(kind what, std::string_view key, std::string_view value);
+
+  /// Passing records with smaller keys are of no use any more once all that has been appended so far is
+  /// committed. They go away some time after that; until then a load still visits them.
+  void pass(std::string_view key);
 
   /// The sequence that is durable once all that has been appended so far is committed. 0: nothing yet.
   [[nodiscard]] std::uint64_t pending_sequence() const noexcept;

@@ -540,8 +540,10 @@ TEST_F(Journal, RefusesAStoreOfAnotherProcessAndSaysWhoHasItButNotOfADeadOne) {
 
 TEST_F(Journal, RefusesANewerFormat) {
   fill(1);
-  write_all(path_ + "/format", "dislock journal format 2\n");
-  expect_refused(reason::newer_format, "format 2");
+  write_all(path_ + "/format", "dislock journal format 3\n");
+  expect_refused(reason::newer_format, "format 3");
+  write_all(path_ + "/format", "dislock journal format 1\n");
+  expect_refused(reason::foreign, "format 1, which no release");
 }
 
 TEST_F(Journal, RefusesADirectoryThatIsNotItsOwn) {
@@ -620,6 +622,97 @@ TEST_F(Journal, CutsALastCommitOffThatReachedTheDiskInPieces) {
   text.replace(text.size() - 60000, 4096, 4096, '\0');
   write_all(log, text);
   EXPECT_EQ(reopen().size(), 19u);
+}
+
+// A page in the middle never reached the disk, and what was committed later did: without a sync in between
+// nobody was told of either. What is left has to be a prefix.
+TEST_F(Journal, CutsUnsyncedCommitsOffAtTheFirstThatIsMissing) {
+  constexpr std::size_t block = 32768, one = 4096;
+  const auto commit_all = [&](std::size_t value_size) {
+    fs::remove_all(path_);
+    opened j(path_, nullptr, durability::async);
+    for (std::uint64_t n = 0; n < 64; ++n) j.commit(key(n), std::string(value_size, 'x'));
+    j.drop();
+    return read_all(files(".log").back());
+  };
+  const auto probe = commit_all(2000);
+  commit_all(one - (probe.find(key(1)) - probe.find(key(0)) - 2000));  // what a commit takes beside its value
+  const auto log = files(".log").back();
+  auto text = read_all(log);
+  ASSERT_EQ(text.size(), 64 * one);
+  ASSERT_EQ(text[2 * block + 6], 1) << "a commit begins with a block";
+  text.replace(block, block, block, '\0');
+  write_all(log, text);
+
+  EXPECT_EQ(reopen().size(), block / one);
+  fill(1);  // and goes on from there
+  EXPECT_EQ(reopen().size(), block / one);
+}
+
+TEST_F(Journal, WritesItsLogOverZerosAndCutsThemOffWhenItCloses) {
+  {
+    opened j(path_);
+    j.commit("a", "1");
+    const auto log = read_all(files(".log").back());
+    EXPECT_EQ(log.size(), 256u << 10u) << "room for the next commits, so that they change no metadata";
+    EXPECT_EQ(log.find_first_not_of('\0', 200), std::string::npos);
+    j.commit("b", std::string(300'000, 'x'));
+    EXPECT_EQ(read_all(files(".log").back()).size(), 512u << 10u);
+  }
+  EXPECT_LT(read_all(files(".log").back()).size(), 301'000u);
+}
+
+TEST_F(Journal, KeepsPassingRecordsUntilTheyPass) {
+  {
+    opened j(path_);
+    j->append(journal::kind::put_passing, "O1", "one");
+    j->append(journal::kind::put_passing, "O2", "two");
+    j->append(put, "L", "lease");
+    j->pass("O2");
+    j->submit();
+    ASSERT_FALSE(j.settle().failed);
+  }
+  const auto left = reopen();  // what has passed may be there still
+  EXPECT_EQ(left.at("O2"), "two");
+  EXPECT_EQ(left.at("L"), "lease");
+}
+
+TEST_F(Journal, DropsPassedRecordsByTheFile) {
+  const auto size_of_tables = [&] {
+    std::uintmax_t sum = 0;
+    for (const auto& f : files(".sst")) sum += fs::file_size(f);
+    return sum;
+  };
+  for (int round = 0; round < 12; ++round) {  // each recovery makes a table of its own
+    opened j(path_);
+    for (int n = 0; n < 100; ++n)
+      j->append(journal::kind::put_passing, key(static_cast<std::uint64_t>(round * 100 + n)),
+                std::string(1000, 'x'));
+    if (round == 11) j->pass(key(1100));
+    j->submit();
+    ASSERT_FALSE(j.settle().failed);
+  }
+  EXPECT_LT(size_of_tables(), 700'000u) << "of 1,100,000 that were written before";
+  EXPECT_TRUE(reopen().contains(key(1150)));
+}
+
+TEST_F(Journal, ForgetsARecordThatWasPutOnceAndRemoved) {
+  {
+    opened j(path_);
+    j.commit("stays", "1");
+    j.commit("goes", "1");
+    j->append(journal::kind::remove_first, "goes", {});
+    j->submit();
+    ASSERT_FALSE(j.settle().failed);
+  }
+  EXPECT_THAT(reopen(), ElementsAre(Pair("stays", "1")));
+  {
+    opened j(path_);  // also when the put is in a table already
+    j->append(journal::kind::remove_first, "stays", {});
+    j->submit();
+    ASSERT_FALSE(j.settle().failed);
+  }
+  EXPECT_TRUE(reopen().empty());
 }
 
 // The check by itself, on a file system in memory, so that every byte can have its turn.

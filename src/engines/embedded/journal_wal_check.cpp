@@ -40,7 +40,7 @@ bool intact_fragment_at(std::string_view log, std::size_t at, std::size_t block_
   return ((sum >> 15u) | (sum << 17u)) + 0xa282ead8u == load_little_u32(bytes(log, at));
 }
 
-// Calls on_batch(payload) for every batch that can be read, whatever lies between.
+// Calls on_batch(payload, end) for every batch that can be read, whatever lies between.
 template <class OnBatch>
 void for_each_batch(std::string_view log, OnBatch on_batch) {
   std::string assembled;
@@ -67,7 +67,7 @@ void for_each_batch(std::string_view log, OnBatch on_batch) {
     switch (*bytes(log, at + 6)) {
       case full:
         assembling = false;
-        on_batch(payload);
+        on_batch(payload, at + header_size + length);
         break;
       case first:
         assembling = true;
@@ -78,7 +78,7 @@ void for_each_batch(std::string_view log, OnBatch on_batch) {
         assembled.append(payload);
         if (*bytes(log, at + 6) == last) {
           assembling = false;
-          on_batch(std::string_view(assembled));
+          on_batch(std::string_view(assembled), at + header_size + length);
         }
     }
     at += header_size + length;
@@ -117,13 +117,15 @@ boost::system::result<wal_summary, std::string> check_wal(rocksdb::Env& env, con
 
   std::optional<std::uint64_t> next;  // the sequence that the next batch has to begin with
   bool torn = false;
+  wal_summary::cut good;  // up to here
   std::string error;
   for (const auto& name : children) {
     std::string log;
     if (const auto status = rocksdb::ReadFileToString(&env, directory + "/" + name, &log); !status.ok()) {
       return status.ToString();
     }
-    for_each_batch(log, [&](std::string_view payload) {
+    if (good.log.empty()) good.log = name;
+    for_each_batch(log, [&](std::string_view payload, std::size_t end) {
       const auto batch = parse(payload);
       // Recovery itself writes an empty batch to mark where it stopped; it carries nothing that could be
       // lost.
@@ -135,6 +137,7 @@ boost::system::result<wal_summary, std::string> check_wal(rocksdb::Env& env, con
         // file.
         next = batch->first + batch->count;
         torn = false;
+        good = {name, end};
       } else if (batch->first < *next) {
         error = "the commits in " + name + " go back from " + std::to_string(*next) + " to " +
                 std::to_string(batch->first);
@@ -147,7 +150,9 @@ boost::system::result<wal_summary, std::string> check_wal(rocksdb::Env& env, con
     });
     if (!error.empty()) return error;
   }
-  return wal_summary{std::max(table_sequence, next ? *next - 1 : 0), torn};
+  wal_summary out{std::max(table_sequence, next ? *next - 1 : 0), {}};
+  if (torn) out.torn = good;
+  return out;
 }
 
 }  // namespace dislock::embedded

@@ -22,7 +22,13 @@ inline constexpr std::size_t wal_marker_size = 12;
 
 struct wal_summary {
   std::uint64_t last_sequence = 0;  ///< recovery has to arrive here
-  bool torn = false;                ///< something unacknowledged after it is cut off
+  /// Something unacknowledged comes after it, with a hole in between: the log has to be cut before recovery
+  /// reads on behind the hole. Recovery takes zeros for the end of a block, not of the log.
+  struct cut {
+    std::string log;       ///< the name of the file; later ones go altogether
+    std::size_t size = 0;  ///< what is left of it
+  };
+  std::optional<cut> torn;
 };
 
 /// Reads all `*.log` files in `directory`. RocksDB's own recovery modes cannot make the distinction:

@@ -105,6 +105,7 @@ class table_engine final : public engine, private core::table_observer {
   template <class T>
   [[nodiscard]] bool refused(completion<T>& done);
   void after_decision();
+  void submit_when_quiet();
   void deliver();
   void wake();
   void go_on();
@@ -121,7 +122,9 @@ class table_engine final : public engine, private core::table_observer {
   engine_listener* listener_ = nullptr;
   std::deque<message> outbox_;  // in the order of the decisions
   bool delivering_ = false;
-  bool submitting_ = false;
+  bool submitting_ = false;       // a group is open
+  instant group_began_{};         // by its first decision
+  std::uint64_t group_seen_ = 0;  // how far the log was when the loop came round last
   bool more_ = false;
   bool stopped_ = false;
   bool tidying_ = false;
