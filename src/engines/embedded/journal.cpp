@@ -589,6 +589,9 @@ journal_result<std::unique_ptr<journal>> journal::open(journal_options options) 
   made->options = std::move(options);
   made->lock = std::move(*lock);
   made->files = rocksdb::NewCompositeEnv(std::make_shared<preallocated_logs>(env.GetFileSystem()));
+  // Flushes and compactions can wait: the thread that answers, and the one that commits, cannot.
+  for (const auto pool : {rocksdb::Env::Priority::HIGH, rocksdb::Env::Priority::LOW})
+    made->files->LowerThreadPoolCPUPriority(pool);
   auto store_options = rocksdb_options(made->files.get());
   store_options.create_if_missing = *found != contents::store;
   store_options.create_missing_column_families = *found != contents::store;
