@@ -61,9 +61,10 @@ void connection::on_read(const error_code& ec, std::size_t count) {
   if (lingering_ || stream_ != nullptr) return read();  // thrown away
   reader_.received(count);
   advance();
+  read_on(false);
 }
 
-// Parses and dispatches until something has to be waited for; then sees to it that a read is pending.
+// Parses and dispatches until something has to be waited for.
 void connection::advance() {
   if (closed_ || advancing_) return;
   advancing_ = true;
@@ -82,7 +83,22 @@ void connection::advance() {
     }
   }
   advancing_ = false;
-  if (!closed_ && !reading_) read();
+}
+
+// Reads on, if there is a reason to.
+void connection::read_on(bool now) {
+  if (closed_ || reading_) return;
+  // Most replies come soon, and whoever writes one asks whether the client is still there.
+  if (exchange_ != nullptr && !exchange_->wants_to_know()) return;
+  // A reply has just gone out. By the time that everything else which is ready has had its turn the next
+  // request is often there; now there is none, and to find that out would cost a system call.
+  const bool between = exchange_ == nullptr && stream_ == nullptr && !lingering_ && !reader_.in_message();
+  if (between && !now) return resume_later();
+  read();
+}
+
+void connection::watch() {
+  if (!advancing_) read_on(true);
 }
 
 void connection::await_more() {
@@ -100,6 +116,7 @@ void connection::resume_later() {
   asio::post(core_.io, [self = ref(this)] {
     self->resuming_ = false;
     self->advance();
+    self->read_on(true);
   });
 }
 

@@ -32,9 +32,10 @@ using tcp_socket =
 /// Owned by the server's table until closed, and by each pending operation. One thread.
 ///
 /// Invariants
-/// 1. At most one read and at most one write are pending. While an exchange or a stream is open a read is,
-/// unless
-///    the bound on early bytes is reached: then the sweep asks the kernel whether the client is still there.
+/// 1. At most one read and at most one write are pending. While a stream is open a read is, and while an
+/// exchange is
+///    open that wants to know when its client goes; unless the bound on early bytes is reached: then the
+///    sweep asks the kernel whether the client is still there.
 /// 2. `exchange_` is the only exchange that may reply; it is empty once the reply is wholly with the kernel.
 /// 3. The next request is not parsed before the last one's reply is wholly with the kernel.
 /// 4. After `close()` nothing refers to the exchange or the stream, and both have been told.
@@ -57,6 +58,8 @@ class connection {
   bool write_stream(std::string_view bytes, bool chunked);
   void end_stream(bool chunked);
   [[nodiscard]] bool peer_gone() const noexcept;
+  /// The open exchange wants to know when its client goes.
+  void watch();
 
   [[nodiscard]] const boost::asio::ip::address& peer() const noexcept { return peer_; }
 
@@ -76,6 +79,7 @@ class connection {
   void read();
   void on_read(const boost::system::error_code& ec, std::size_t count);
   void advance();
+  void read_on(bool now);
   void dispatch();
   void refuse(errc code);
   exchange_ptr begin_exchange();

@@ -28,6 +28,7 @@ void exchange::on_undelivered(std::function<void()> callback) {
     if (callback) callback();
   } else if (state_ != state::answered) {
     undelivered_ = std::move(callback);
+    if (connection_ && undelivered_) connection_->watch();
   }
 }
 

@@ -72,7 +72,8 @@ class exchange {
   [[nodiscard]] bool peer_gone() const noexcept;
 
   /// Registers what happens when the reply cannot be delivered; called at once if that is already certain.
-  /// The last one counts. It may drop handles, and may call `reply` (which changes nothing).
+  /// Only then a client that goes is noticed while it waits. The last one counts. It may drop handles, and
+  /// may call `reply` (which changes nothing).
   void on_undelivered(std::function<void()> callback);
 
   /// No reply is owed any more: it was given, or the connection ended.
@@ -93,6 +94,7 @@ class exchange {
   enum class state : std::uint8_t { open, queued, answered, undelivered };
 
   explicit exchange(server_core& core) noexcept : core_(core) {}
+  [[nodiscard]] bool wants_to_know() const noexcept { return undelivered_ != nullptr; }
 
   void add_handle() noexcept { ++handles_; }
   void drop_handle() {
