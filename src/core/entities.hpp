@@ -173,6 +173,10 @@ inline bool lease::lives(instant now) const noexcept {
 
 /// A lease as a memo remembers it: alive, or how it ended.
 struct lease_slot {
+  lease_slot() = default;
+  // g++ 12 takes a value in braces for one that is too wide for its bits
+  lease_slot(core::lease* lives, fencing_token t, end_reason ended) : alive(lives), token(t), how(ended) {}
+
   core::lease* alive = nullptr;
   fencing_token token : 56 {};
   end_reason how : 8 = end_reason::none;
