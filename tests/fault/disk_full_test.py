@@ -92,21 +92,21 @@ def writes_fail(durability):
     with Store() as store:
         with with_weak_disk(store, "--durability", durability, environment={"DISLOCK_POLL_SLICE": "1", "DISLOCK_WAITER_GRACE": "3"}) as server:
             api = Api(server.port)
-            api.hold("before/short", "short", timeout=0.8)
             held = api.hold("before/held", "h", timeout=120, requestId=new_id())
             wish = {"waitTimeout": 60, "requestId": new_id()}
             named = Wire(server.port).acquire("before/held", "named", **wish)
             api.until_waiting("before/held", 1)
             plain = Wire(server.port).acquire("before/held", "plain", waitTimeout=60)
             api.until_waiting("before/held", 2)
-            next_of_short = Wire(server.port).acquire("before/short", "next", waitTimeout=60)
-            api.until_waiting("before/short", 1)
             api.hold("before/auto", "auto", timeout=1, autoRenew=True)
             stream = Stream(server.port)
             clients = [Client(i, server.port) for i in range(6)]
             for client in clients:
                 client.start()
             eventually(lambda: sum(len(c.held) for c in clients) > 20)
+            api.hold("before/short", "short", timeout=4)  # longer than it takes until writes fail
+            next_of_short = Wire(server.port).acquire("before/short", "next", waitTimeout=60)
+            api.until_waiting("before/short", 1)
             fill_disk(server, store, 20_000)
             for client in clients:
                 client.join(20)
@@ -173,7 +173,7 @@ def writes_fail(durability):
             api.release("before/held", held["lockId"]).expect(200)
             with Wire(server.port) as back:
                 assert back.acquire("before/held", "named", **wish).read().expect(200)["fencingToken"] > newest
-            eventually(lambda: not api.status("before/short")["locked"], timeout=3, what="the short lease ends after all")
+            eventually(lambda: not api.status("before/short")["locked"], timeout=8, what="the short lease ends after all")
     assert not misnamed, f"a failed store is engine_unavailable, not {misnamed[:3]}"
 
 
