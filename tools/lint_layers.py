@@ -19,6 +19,7 @@ ROOMS = {
     "client": {"base", "core", "engine"},
     "http": {"base"},
     "server": {"base", "core", "engine", "engines", "client", "http"},
+    "library": {"base", "core", "engine", "engines", "client", "http"},
 }
 # Engines do not know each other, with this exception: the embedded engine is the memory table with a journal.
 ENGINES_THAT_SEE = {"embedded": {"memory"}}
@@ -26,12 +27,13 @@ ENGINES_THAT_SEE = {"embedded": {"memory"}}
 LIBRARIES = {
     "spdlog/": ("src/base/log.cpp",),
     "toml++/": ("src/server/config.cpp",),
-    "CLI/": ("src/server/config.cpp", "apps/", "bench/"),
+    "CLI/": ("src/server/config.cpp", "apps/", "bench/", "tests/"),
     "rocksdb/": ("src/engines/embedded/",),
     "prometheus/": ("src/server/",),
-    "boost/beast": ("src/base/boost_sources.cpp", "src/http/", "src/engines/etcd/", "src/engines/remote/", "tests/", "bench/", "apps/"),
-    "boost/asio": ("src/base/", "src/engine/", "src/engines/", "src/client/", "src/http/", "src/server/", "include/", "apps/", "tests/",
-                   "bench/"),
+    "boost/beast": ("src/base/boost_sources.cpp", "src/http/", "src/engines/etcd/", "src/library/remote/", "tests/", "bench/",
+                    "apps/"),
+    "boost/asio": ("src/base/", "src/engine/", "src/engines/", "src/client/", "src/http/", "src/library/remote/", "src/server/",
+                   "include/", "apps/", "tests/", "bench/"),
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]')
 
@@ -76,6 +78,11 @@ def self_test():
     assert mistake("src/engines/embedded/a.cpp", '"', "engines/memory/b.hpp") is None
     assert mistake("src/server/a.cpp", '"', "engines/redis/b.hpp") is None
     assert mistake("src/client/a.cpp", '"', "server/config.hpp")
+    assert mistake("src/library/a.cpp", '"', "engines/memory/b.hpp") is None
+    assert mistake("src/library/a.cpp", '"', "server/config.hpp")
+    assert mistake("src/server/a.cpp", '"', "library/core.hpp")
+    assert mistake("src/library/a.cpp", '"', "boost/asio/post.hpp")
+    assert mistake("src/library/remote/a.cpp", "<", "boost/asio/post.hpp") is None
     assert mistake("src/core/a.cpp", "<", "boost/asio/post.hpp")
     assert mistake("src/core/a.cpp", "<", "base/ids.hpp")
     assert mistake("src/http/a.cpp", "<", "spdlog/spdlog.h")

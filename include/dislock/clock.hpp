@@ -1,6 +1,8 @@
 // Time as leases see it: microseconds since 1970 on a clock that nobody can set while the process lives.
 #pragma once
 
+#include "dislock/export.hpp"
+
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -45,7 +47,7 @@ class clock {
 };
 
 /// The machine's time: the wall clock's reading at construction plus what CLOCK_BOOTTIME has counted since.
-class boottime_clock final : public clock {
+class DISLOCK_API boottime_clock final : public clock {
  public:
   boottime_clock() noexcept;
   [[nodiscard]] instant now() const noexcept override;

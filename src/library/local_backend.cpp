@@ -1,0 +1,541 @@
+#include "library/local_backend.hpp"
+
+#include "engines/embedded/embedded_engine.hpp"
+#include "engines/memory/memory_engine.hpp"
+
+#include <boost/unordered/unordered_flat_map.hpp>
+
+#include <algorithm>
+#include <deque>
+#include <list>
+#include <utility>
+
+namespace dislock::library {
+namespace {
+
+constexpr std::size_t deadlocks_kept = 100;
+constexpr std::size_t holders_in_state = 100;
+constexpr std::size_t most_edges = 10'000;
+constexpr std::size_t events_a_page = 1'000;
+constexpr std::size_t locks_a_page = 1'000;
+// Belief ends a little before the lease does (DESIGN 2.6). The clock is the engine's own.
+constexpr duration allowance = std::chrono::milliseconds(2);
+
+wall_time as_wall(instant t) noexcept {
+  return wall_time(t.time_since_epoch());
+}
+
+holder as_holder(const holder_view& v) {
+  return {v.client,       v.token,      v.mode,          v.permits, v.hold_count, as_wall(v.acquired_at),
+          as_wall(v.end), v.auto_renew, v.session_bound, v.metadata};
+}
+
+lock_state as_state(const lock_view& v) {
+  lock_state out;
+  out.name = v.name;
+  out.locked = v.locked;
+  out.mode = v.mode;
+  out.limit = v.limit;
+  out.used = v.used;
+  for (const auto& h : v.holders) out.holders.push_back(as_holder(h));
+  out.holder_count = v.holder_count;
+  for (const auto& w : v.waiters)
+    out.waiters.push_back({w.client, w.mode, w.permits, w.position, as_wall(w.since), w.connected});
+  out.queue_length = v.queue_length;
+  out.latest_token = v.latest;
+  if (v.closed_until) out.closed_until = as_wall(*v.closed_until);
+  return out;
+}
+
+error as_error(const refusal& why, std::string_view lock) {
+  error out;
+  out.code = why.code;
+  out.lock = why.lock.empty() ? std::string(lock) : why.lock;
+  out.waited = why.waited;
+  for (const auto& h : why.holders) out.holders.push_back(as_holder(h));
+  out.holder_count = why.holder_count;
+  out.queue_length = why.queue_length;
+  out.cycle = why.cycle;
+  out.ended = why.ended.value_or(end_reason::none);
+  if (why.code == errc::lock_mode_conflict && why.mode) {
+    out.detail = "it is in use as " + std::string(to_string(*why.mode));
+    if (why.limit > 0) out.detail += " with a limit of " + std::to_string(why.limit);
+  }
+  return out;
+}
+
+error unavailable(std::string_view lock, std::string detail) {
+  error out;
+  out.code = errc::engine_unavailable;
+  out.lock = lock;
+  out.detail = std::move(detail);
+  return out;
+}
+
+engine_info as_info(const capabilities& c) {
+  engine_info out;
+  out.engine = c.engine;
+  out.guarantee = static_cast<char>(c.grade);
+  out.fifo = c.fifo;
+  out.shared = c.shared;
+  out.semaphore = c.semaphore;
+  out.multi = c.multi;
+  out.sessions = c.sessions;
+  out.lock_delay = c.lock_delay;
+  out.durable = c.durable;
+  out.durable_fence = c.durable_fence;
+  out.failover_safe_exclusion = c.failover_safe_exclusion;
+  return out;
+}
+
+// An engine in this process. Answers cannot be lost on the way, so what nobody waits for any more is settled
+// here, at once, and never `outcome_unknown`.
+class local_backend final : public backend, private engine_listener {
+ public:
+  explicit local_backend(thread_strand& on) : strand_(on) {}
+
+  // Inside, before the first call.
+  void start(std::unique_ptr<engine> made) {
+    engine_ = std::move(made);
+    engine_->events().on_published([this] {
+      if (!readers_.empty()) strand_.defer([this] { feed(); });
+    });
+    engine_->start(*this);
+  }
+
+  instant now() const noexcept override { return strand_.now(); }
+  bool remote() const noexcept override { return false; }
+
+  call_number acquire(acquire_call call, library::completion<granted_leases> done) override;
+  void abandon(call_number which) override;
+  void cancel(std::string lock, bool multi, std::string client, std::string request,
+              library::completion<void> done) override;
+  void release(lease_key which, std::string request, instant deadline,
+               library::completion<void> done) override;
+  void renew(std::vector<lease_key> which, std::vector<duration> ttls,
+             library::completion<std::vector<result<renewed_lease>>> done) override;
+  void inspect(std::string lock, library::completion<lock_state> done) override;
+  void list(std::string prefix, std::string client, std::size_t limit,
+            library::completion<std::vector<lock_state>> done) override;
+  void validate(std::string lock, fencing_token token, library::completion<bool> done) override;
+  void force_release(std::string lock, std::optional<fencing_token> token, std::string reason,
+                     std::string request, library::completion<std::vector<fencing_token>> done) override;
+  void graph(library::completion<std::vector<graph_edge>> done) override;
+  void deadlocks(library::completion<std::vector<deadlock_report>> done) override {
+    done(std::vector<deadlock_report>(deadlocks_.begin(), deadlocks_.end()));
+  }
+  void events_after(std::uint64_t id, std::string prefix, duration wait,
+                    library::completion<event_page> done) override;
+  void about(library::completion<engine_info> done) override { done(as_info(engine_->about())); }
+  void ping(library::completion<duration> done) override;
+  void stop(unique_function<void()> done) override;
+
+ private:
+  // An acquire that is not over: its answer is on the way, or it is in the queue.
+  struct waiting {
+    std::uint32_t index = 0;   // its own place
+    std::uint32_t serial = 0;  // rises with each use, so that an old number names nobody
+    bool used = false;
+    bool queued = false;
+    ticket id{};
+    std::uint32_t epoch = 0;
+    instant since{};  // when it was queued
+    acquire_call call;
+    library::completion<granted_leases> done;
+  };
+  // Somebody who waits for events.
+  struct reader {
+    std::uint64_t id;
+    std::string prefix;
+    instant until;
+    library::completion<event_page> done;
+  };
+
+  // Who waits for the answer to a release: a callable that holds only a place here needs no memory of its
+  // own.
+  class shelf {
+   public:
+    std::size_t put(library::completion<void> done) {
+      if (free_.empty()) {
+        all_.push_back(std::move(done));
+        return all_.size() - 1;
+      }
+      const auto place = free_.back();
+      free_.pop_back();
+      all_[place] = std::move(done);
+      return place;
+    }
+    library::completion<void> take(std::size_t place) {
+      free_.push_back(place);
+      return std::move(all_[place]);
+    }
+
+   private:
+    std::deque<library::completion<void>> all_;
+    std::vector<std::size_t> free_;
+  };
+
+  waiting& take_place();
+  void finish(waiting& w, result<granted_leases>&& outcome);
+  void decided(waiting& w, std::uint32_t serial, acquire_answer&& a);
+  static granted_leases as_granted(const acquire_call& call, const granted& got);
+  void give_back(const granted& got);
+  template <class T>
+  static error why(const answer<T>& a, std::string_view lock) {
+    return as_error(a.error(), lock);
+  }
+  void list_on(std::string prefix, std::string client, std::size_t limit, std::uint64_t cursor,
+               std::vector<lock_state> found, library::completion<std::vector<lock_state>> done);
+  [[nodiscard]] std::optional<event_page> page_after(std::uint64_t id, std::string_view prefix);
+  void feed();
+
+  void on_resolved(ticket id, std::uint32_t epoch, acquire_answer&& outcome) override;
+  void on_event(const event&) override {}
+  void on_deadlock(const deadlock& d) override {
+    deadlocks_.push_back({as_wall(d.at), d.client, d.lock, d.cycle});
+    if (deadlocks_.size() > deadlocks_kept) deadlocks_.pop_front();
+  }
+
+  thread_strand& strand_;
+  std::deque<waiting> places_;
+  std::vector<std::uint32_t> free_;
+  boost::unordered_flat_map<std::uint64_t, std::uint32_t> by_ticket_;
+  shelf releases_;
+  std::deque<deadlock_report> deadlocks_;
+  std::list<reader> readers_;
+  std::unique_ptr<engine> engine_;  // last: it may tell us something while it ends
+};
+
+local_backend::waiting& local_backend::take_place() {
+  if (free_.empty()) {
+    free_.push_back(static_cast<std::uint32_t>(places_.size()));
+    places_.emplace_back().index = free_.back();
+  }
+  auto& w = places_[free_.back()];
+  free_.pop_back();
+  w.used = true;
+  ++w.serial;
+  return w;
+}
+
+call_number local_backend::acquire(acquire_call call, library::completion<granted_leases> done) {
+  auto& w = take_place();
+  const auto serial = w.serial;
+  w.queued = false;
+  w.call = std::move(call);
+  w.done = std::move(done);
+  const auto& c = w.call;
+
+  acquire_request r;
+  r.client = client_id(c.client);
+  r.request = request_id(c.request);
+  boost::container::small_vector<lock_want, 4> wants;
+  for (const auto& l : c.locks) wants.push_back({lock_name(l.name), l.mode, l.limit, l.permits});
+  r.wants = {wants.data(), wants.size()};
+  r.multi = c.multi;
+  r.ttl = c.ttl;
+  r.wait = c.wait;
+  r.lock_delay = c.lock_delay;
+  r.max_hold = c.max_hold;
+  r.reentry = c.reentry;
+  r.reentry_as_held = true;
+  r.metadata = c.metadata;
+  engine_->acquire(r, [this, &w, serial](acquire_answer&& a) { decided(w, serial, std::move(a)); });
+  return call_number{std::uint64_t{serial} << 32 | w.index};
+}
+
+void local_backend::decided(waiting& w, std::uint32_t serial, acquire_answer&& a) {
+  const bool here = w.used && w.serial == serial;
+  if (const auto* got = std::get_if<granted>(&a)) {
+    if (!here) return give_back(*got);
+    return finish(w, as_granted(w.call, *got));
+  }
+  if (const auto* place = std::get_if<queued>(&a)) {
+    if (!here) return engine_->detach(place->id, place->epoch);
+    w.queued = true;
+    w.since = now();
+    w.id = place->id;
+    w.epoch = place->epoch;
+    by_ticket_[static_cast<std::uint64_t>(place->id)] = w.index;
+    return;
+  }
+  if (here) finish(w, as_error(*std::get<refusal_ptr>(a), w.call.locks.front().name));
+}
+
+void local_backend::on_resolved(ticket id, std::uint32_t epoch, acquire_answer&& outcome) {
+  const auto it = by_ticket_.find(static_cast<std::uint64_t>(id));
+  if (it == by_ticket_.end()) {
+    // Granted to somebody who left while the decision was on its way.
+    if (const auto* got = std::get_if<granted>(&outcome)) give_back(*got);
+    return;
+  }
+  auto& w = places_[it->second];
+  if (w.epoch != epoch) return;
+  decided(w, w.serial, std::move(outcome));
+}
+
+granted_leases local_backend::as_granted(const acquire_call& call, const granted& got) {
+  granted_leases out;
+  out.waited = got.waited;
+  for (std::size_t i = 0; i < got.leases.size(); ++i) {
+    const auto& g = got.leases[i];
+    out.leases.push_back({call.locks[i].name, g.id, g.renewal, g.token, g.mode, g.permits, g.hold_count,
+                          call.ttl, g.end - allowance});
+  }
+  return out;
+}
+
+void local_backend::give_back(const granted& got) {
+  for (const auto& lease : got.leases) engine_->undelivered(lease.id, lease.told);
+}
+
+void local_backend::finish(waiting& w, result<granted_leases>&& outcome) {
+  if (w.queued) by_ticket_.erase(static_cast<std::uint64_t>(w.id));
+  auto done = std::move(w.done);
+  w.used = false;
+  free_.push_back(w.index);
+  done(std::move(outcome));
+}
+
+void local_backend::abandon(call_number which) {
+  const auto number = static_cast<std::uint64_t>(which);
+  const auto index = static_cast<std::uint32_t>(number);
+  if (index >= places_.size()) return;
+  auto& w = places_[index];
+  if (!w.used || w.serial != number >> 32) return;
+  error why;
+  why.code = errc::request_cancelled;
+  why.lock = w.call.locks.front().name;
+  if (w.queued) why.waited = now() - w.since;
+  // A request with an id would keep its place for a while after its caller has gone.
+  if (!w.call.request.empty()) {
+    const call_id call{w.call.multi, w.call.multi ? lock_name() : lock_name(w.call.locks.front().name),
+                       client_id(w.call.client), request_id(w.call.request)};
+    engine_->cancel(call, [](answer<cancelled>) {});
+  } else if (w.queued) {
+    engine_->detach(w.id, w.epoch);
+  }
+  // The engine may have told us that it is over, as the answer to the cancel.
+  if (w.used && w.serial == number >> 32) finish(w, std::move(why));
+}
+
+void local_backend::cancel(std::string lock, bool multi, std::string client, std::string request,
+                           library::completion<void> done) {
+  const call_id call{multi, multi ? lock_name() : lock_name(lock), client_id(client), request_id(request)};
+  engine_->cancel(call, [done = std::move(done)](answer<cancelled> a) mutable {
+    if (!a) return done(why(a, {}));
+    done({});
+  });
+}
+
+void local_backend::release(lease_key which, std::string request, instant, library::completion<void> done) {
+  const lease_proof proof{lock_name(which.lock), which.id, {}};
+  release_request r;
+  r.client = client_id(which.client);
+  r.request = request_id(request);
+  r.leases = {&proof, 1};
+  engine_->release(r, [this, place = releases_.put(std::move(done))](answer<release_answers>&& a) {
+    auto told = releases_.take(place);
+    if (!a) return told(why(a, {}));
+    if (const auto& one = a->front(); !one) return told(why(one, {}));
+    told({});
+  });
+}
+
+void local_backend::renew(std::vector<lease_key> which, std::vector<duration> ttls,
+                          library::completion<std::vector<result<renewed_lease>>> done) {
+  // Each by itself: their ttls may differ, and in this process a call costs nothing.
+  struct gathering {
+    std::vector<result<renewed_lease>> answers;
+    std::size_t open = 0;
+    library::completion<std::vector<result<renewed_lease>>> done;
+  };
+  auto all = std::make_shared<gathering>();
+  all->answers.resize(which.size(), renewed_lease{});
+  all->open = which.size();
+  all->done = std::move(done);
+  for (std::size_t i = 0; i < which.size(); ++i) {
+    const lease_proof proof{lock_name(which[i].lock), which[i].id, {}};
+    renew_request r;
+    r.client = client_id(which[i].client);
+    r.leases = {&proof, 1};
+    r.ttl = ttls[i];
+    engine_->renew(r, [all, i](answer<renew_answers>&& a) {
+      if (!a) {
+        all->answers[i] = why(a, {});
+      } else if (const auto& one = a->front(); !one) {
+        all->answers[i] = why(one, {});
+      } else {
+        all->answers[i] = renewed_lease{one->end - allowance};
+      }
+      if (--all->open == 0) all->done(std::move(all->answers));
+    });
+  }
+}
+
+void local_backend::inspect(std::string lock, library::completion<lock_state> done) {
+  engine_->status(lock_name(lock), holders_in_state, waiters_shown,
+                  [done = std::move(done)](answer<lock_view> a) mutable {
+                    if (!a) return done(why(a, {}));
+                    done(as_state(*a));
+                  });
+}
+
+void local_backend::list(std::string prefix, std::string client, std::size_t limit,
+                         library::completion<std::vector<lock_state>> done) {
+  list_on(std::move(prefix), std::move(client), limit, 0, {}, std::move(done));
+}
+
+void local_backend::list_on(std::string prefix, std::string client, std::size_t limit, std::uint64_t cursor,
+                            std::vector<lock_state> found,
+                            library::completion<std::vector<lock_state>> done) {
+  if (found.size() >= limit) return done(std::move(found));
+  const lock_filter filter{prefix, client};
+  const auto page_size = std::min(limit - found.size(), locks_a_page);
+  engine_->list(filter, cursor, page_size,
+                [this, prefix, client, limit, found = std::move(found),
+                 done = std::move(done)](answer<page<lock_view>> a) mutable {
+                  if (!a) return done(why(a, {}));
+                  for (const auto& one : a->items) found.push_back(as_state(one));
+                  if (!a->next) return done(std::move(found));
+                  list_on(std::move(prefix), std::move(client), limit, *a->next, std::move(found),
+                          std::move(done));
+                });
+}
+
+void local_backend::validate(std::string lock, fencing_token token, library::completion<bool> done) {
+  engine_->validate(lock_name(lock), token, [done = std::move(done)](answer<validity> a) mutable {
+    if (!a) return done(why(a, {}));
+    done(a->current);
+  });
+}
+
+void local_backend::force_release(std::string lock, std::optional<fencing_token> token, std::string reason,
+                                  std::string request, library::completion<std::vector<fencing_token>> done) {
+  engine_->force_release(lock_name(lock), token, request_id(request), reason,
+                         [done = std::move(done)](answer<forced> a) mutable {
+                           if (!a) return done(why(a, {}));
+                           done(a->tokens);
+                         });
+}
+
+void local_backend::graph(library::completion<std::vector<graph_edge>> done) {
+  engine_->edges(most_edges, [done = std::move(done)](answer<std::vector<wait_edge>> a) mutable {
+    if (!a) return done(why(a, {}));
+    std::vector<graph_edge> out;
+    for (const auto& e : *a) out.push_back({e.from, e.to, e.lock, e.behind});
+    done(std::move(out));
+  });
+}
+
+// Nothing: there is none yet.
+std::optional<event_page> local_backend::page_after(std::uint64_t id, std::string_view prefix) {
+  event_page out;
+  out.newest = id;
+  const bool reached = engine_->events().after(id, [&](const logged_event& e) {
+    out.newest = e.id;
+    if (!prefix.empty() && !std::string_view(e.lock).starts_with(prefix)) return true;
+    out.events.push_back({e.id, std::string(to_string(e.type)), as_wall(e.at), e.lock, e.client, e.reason,
+                          e.token, e.mode, e.took});
+    return out.events.size() < events_a_page;
+  });
+  if (!reached) {
+    out.reset = true;
+    out.newest = engine_->events().newest();
+    return out;
+  }
+  if (out.events.empty()) return std::nullopt;
+  return out;
+}
+
+void local_backend::events_after(std::uint64_t id, std::string prefix, duration wait,
+                                 library::completion<event_page> done) {
+  const auto newest = engine_->events().newest();
+  event_page none;
+  if (id == 0 && newest > 0) {  // only to learn where to begin
+    none.newest = newest;
+    return done(std::move(none));
+  }
+  if (auto page = page_after(id, prefix)) return done(std::move(*page));
+  if (wait <= duration::zero()) {
+    none.newest = std::max(id, newest);
+    return done(std::move(none));
+  }
+  readers_.push_back({id, std::move(prefix), later(now(), wait), std::move(done)});
+  feed();
+}
+
+// Answers those who need not wait any more, and knows when to look again.
+void local_backend::feed() {
+  const auto at = now();
+  auto next = never;
+  for (auto it = readers_.begin(); it != readers_.end();) {
+    auto page = page_after(it->id, it->prefix);
+    if (!page && at < it->until) {
+      next = std::min(next, it->until);
+      ++it;
+      continue;
+    }
+    if (!page) {
+      page.emplace();
+      page->newest = std::max(it->id, engine_->events().newest());
+    }
+    auto done = std::move(it->done);
+    it = readers_.erase(it);
+    done(std::move(*page));
+  }
+  if (next != never) strand_.wake_at(strand::alarm::slices, next, [this] { feed(); });
+}
+
+void local_backend::ping(library::completion<duration> done) {
+  if (auto health = engine_->health(); !health.ready) return done(unavailable({}, std::move(health.detail)));
+  const auto began = now();
+  engine_->status(lock_name("ping"), 0, 0,
+                  [this, began, done = std::move(done)](answer<lock_view> a) mutable {
+                    if (!a) return done(why(a, {}));
+                    done(now() - began);
+                  });
+}
+
+void local_backend::stop(unique_function<void()> done) {
+  for (auto& w : places_)
+    if (w.used) finish(w, unavailable(w.call.locks.front().name, "the client is closed"));
+  for (auto& each : std::exchange(readers_, {})) each.done(unavailable({}, "the client is closed"));
+  // Grants that are still on the way to those who have left come before this answer, and are given back.
+  engine_->status(lock_name("flush"), 0, 0, [this, done = std::move(done)](answer<lock_view>) mutable {
+    engine_->stop(std::move(done));
+  });
+}
+
+error as_error(const embedded::journal_error& why) {
+  return unavailable({}, why.message);
+}
+
+}  // namespace
+
+std::unique_ptr<backend> open_memory_backend(thread_strand& on) {
+  auto made = std::make_unique<local_backend>(on);
+  on.run([&] { made->start(make_memory_engine(on, {})); });
+  return made;
+}
+
+result<std::unique_ptr<backend>> open_embedded_backend(const std::string& path, const client_options& options,
+                                                       thread_strand& on, clock& time) {
+  embedded_engine_options how;
+  how.path = path;
+  how.mode = options.async_durability ? embedded::durability::async : embedded::durability::sync;
+  std::optional<error> failed;
+  auto made = std::make_unique<local_backend>(on);
+  on.run([&] {
+    auto opened = open_embedded_engine(how, on, time);
+    if (!opened) {
+      failed = as_error(opened.error());
+      return;
+    }
+    made->start(std::move(*opened));
+  });
+  if (failed) return std::move(*failed);
+  return std::unique_ptr<backend>(std::move(made));
+}
+
+}  // namespace dislock::library
