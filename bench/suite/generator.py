@@ -1,5 +1,6 @@
 """Runs dislock_load against a server and puts the cost of both beside the result."""
 import json
+import pathlib
 import select
 import statistics
 import subprocess
@@ -38,6 +39,43 @@ class Generator:
             process.kill()
             raise Failed(f"idle-waiters against {server.name}: {process.communicate()[1].strip()}")
         return process, json.loads(line)
+
+
+class LibraryPrograms:
+    """The programs that measure the C++ library, found beside dislock_load."""
+
+    def __init__(self, generator):
+        *self.pin, program = generator.command
+        self.folder = pathlib.Path(program).parent
+
+    def over_http(self, server, leases, seconds, *options):
+        """One run of dislock_remote_bench, on the generator's cores; its JSON with `serverCpu`."""
+        cpu, began = server.cpu_seconds(), time.monotonic()
+        url = f"http://127.0.0.1:{server.port}"
+        result = self._run([*self.pin, self._find("dislock_remote_bench"), url, "-n", str(leases), "-s", str(seconds),
+                            "--warm-up", "0.5", *options])
+        if not server.alive():
+            raise Failed(f"{server.name} ended")
+        result["serverCpu"] = (server.cpu_seconds() - cpu) / (time.monotonic() - began)
+        return result
+
+    def in_process(self, store, seconds, *only):
+        """One run of dislock_library_bench, on all cores: its figures by name."""
+        figures = self._run([self._find("dislock_library_bench"), "--json", "--seconds", str(seconds), "--store", str(store),
+                             *only])
+        return {each["what"]: each for each in figures}
+
+    def _find(self, name):
+        program = self.folder / name
+        if not program.exists():
+            raise Failed(f"{program} is missing: build it first")
+        return str(program)
+
+    def _run(self, command):
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE)
+        if done.returncode != 0:
+            raise Failed(f"{pathlib.Path(command[0]).name}: {done.stderr.strip() or done.returncode}")
+        return json.loads(done.stdout)
 
 
 def median(runs, *path):

@@ -1,10 +1,10 @@
-"""The five measurements. Each starts what it needs, interleaves its runs and judges the medians.
+"""The measurements. Each starts what it needs, interleaves its runs and judges the medians.
 
 Everything is switched on: every mutating call carries a request id, and no feature of dislockd is turned off.
 """
 import time
 
-from suite.generator import errors_of, median
+from suite.generator import LibraryPrograms, errors_of, median
 from suite.servers import find, reply_of
 
 ENGINES = ["memory", "embedded", "embedded-async"]
@@ -184,4 +184,47 @@ def waiters(park, load, report, quick):
     report.section("idle waiters on one lock", list(rows[0]), rows)
 
 
-ALL = {"throughput": throughput, "latency": latency, "handoff": handoff, "memory": memory, "waiters": waiters}
+def library(park, load, report, quick):
+    programs = LibraryPrograms(load)
+    rounds, seconds, leases = (1, 1.5, 50) if quick else (7, 3, 50)
+    server = park.dislock("memory")
+    runs = {"dislock_load": [], "library, coroutines": [], "library, threads": []}
+    for _ in range(rounds):  # interleaved, and each of them on the generator's cores
+        runs["dislock_load"].append(load.run(server, "pairs", "-c", leases, "-s", seconds, "--warm-up", 0.5, "--request-ids"))
+        runs["library, coroutines"].append(programs.over_http(server, leases, seconds))
+        runs["library, threads"].append(programs.over_http(server, leases, seconds, "--threads"))
+    raw = median(runs["dislock_load"], "opsPerSecond")
+    rows = []
+    for name, results in runs.items():
+        cpu = "generatorCpu" if name == "dislock_load" else "clientCpu"
+        rows.append({"client": name, "leases": leases, "ops/s": median(results, "opsPerSecond"),
+                     "pairs/s": median(results, "pairsPerSecond"), "of dislock_load": median(results, "opsPerSecond") / raw,
+                     "p50 ms": median(results, "latency", "p50Ms"), "p99 ms": median(results, "latency", "p99Ms"),
+                     "server CPU": median(results, "serverCpu"), "client CPU": median(results, cpu),
+                     "client us/op": median(results, cpu) / median(results, "opsPerSecond") * 1e6,
+                     "errors": errors_of(results)})
+    report.section("the C++ library over HTTP: acquire + release, each lease its own lock, one client", list(rows[0]), rows)
+    report.target(f"library over HTTP, {leases} concurrent leases: requests/s as a share of dislock_load's", rows[1]["of dislock_load"],
+                  0.7, at_least=True, runs_had_errors=bool(rows[0]["errors"]))
+    park.stop(server)
+
+    rounds, seconds = (1, 1) if quick else (5, 2)
+    store = park.folder / "library-store"
+    runs = [programs.in_process(store, seconds, "memory", "ids", "embedded") for _ in range(rounds)]
+    if not quick:  # half a minute, of which most is waiting
+        runs.append(programs.in_process(store, seconds, "renewals"))
+    names = list(dict.fromkeys(name for run in runs for name in run))
+    rows = [{"measure": name, "unit": next(run[name]["unit"] for run in runs if name in run),
+             "value": median([run for run in runs if name in run], name, "value")} for name in names]
+    report.section("the C++ library in process, through its public header", list(rows[0]), rows)
+    value = {row["measure"]: row["value"] for row in rows}
+    for name, limit, at_least in (("memory: pairs, 1 thread", 1e6, True),
+                                  ("memory: pairs with request ids, 1 thread", 0.3e6, True),
+                                  ("embedded: durable pairs, 32 threads", 25e3, True),
+                                  ("their share of one core", 5.0, False)):
+        what = "auto-renewal of 10,000 leases of 30 s: share of one core" if name.startswith("their") else name
+        report.target(f"library, {what}", value.get(name), limit, at_least=at_least, unit="" if at_least else "%")
+
+
+ALL = {"throughput": throughput, "latency": latency, "handoff": handoff, "memory": memory, "waiters": waiters,
+       "library": library}

@@ -1,0 +1,181 @@
+// What the C++ library costs, through its public header: one line per measure, or JSON.
+#include "dislock/client.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <filesystem>
+#include <string>
+#include <thread>
+#include <unistd.h>
+#include <vector>
+
+namespace {
+
+using namespace std::chrono_literals;
+using stopwatch = std::chrono::steady_clock;
+
+struct measured {
+  std::string what;
+  double value = 0;
+  std::string unit;
+};
+
+double seconds_since(stopwatch::time_point began) {
+  return std::chrono::duration<double>(stopwatch::now() - began).count();
+}
+
+double processor_seconds() {
+  timespec used{};
+  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+  return static_cast<double>(used.tv_sec) + static_cast<double>(used.tv_nsec) / 1e9;
+}
+
+dislock::client open_or_die(const std::string& url, dislock::client_options options = {}) {
+  auto opened = dislock::client::connect(url, std::move(options));
+  if (opened) return std::move(*opened);
+  std::fprintf(stderr, "%s: %s\n", url.c_str(), opened.error().message().c_str());
+  std::exit(1);
+}
+
+// Acquires and releases until `stop`; how often that succeeded. Dies of the first failure, which would make
+// the figure a lie.
+std::size_t pairs(dislock::client& locks, const std::string& name, const dislock::acquire_options& how,
+                  const std::atomic<bool>& stop) {
+  std::size_t done = 0;
+  while (!stop.load(std::memory_order_relaxed)) {
+    auto held = locks.acquire(name, how);
+    if (held)
+      if (auto given_back = held->release(); given_back) {
+        ++done;
+        continue;
+      }
+    std::fprintf(stderr, "a pair failed: %s\n", held ? "release" : held.error().message().c_str());
+    std::exit(1);
+  }
+  return done;
+}
+
+double pairs_per_second(dislock::client& locks, std::size_t threads, std::chrono::duration<double> time,
+                        const dislock::acquire_options& how, bool one_lock = false) {
+  std::atomic<bool> stop{false};
+  std::atomic<std::size_t> done{0};
+  std::vector<std::thread> callers;
+  const auto began = stopwatch::now();
+  for (std::size_t i = 0; i < threads; ++i)
+    callers.emplace_back(
+        [&, i] { done += pairs(locks, one_lock ? "jobs/one" : "jobs/" + std::to_string(i), how, stop); });
+  std::this_thread::sleep_for(time);
+  stop = true;
+  for (auto& each : callers) each.join();
+  return static_cast<double>(done) / seconds_since(began);
+}
+
+// The share of one core that it takes to keep so many leases alive.
+void renewals(std::vector<measured>& out, std::size_t leases, std::chrono::seconds time) {
+  std::atomic<std::size_t> renewed{0}, lost{0};
+  dislock::client_options options;
+  options.on_measurement = [&](const dislock::measurement& m) {
+    renewed += m.what == dislock::measurement::kind::renewed;
+    lost += m.what == dislock::measurement::kind::lost;
+  };
+  auto locks = open_or_die("memory:", options);
+  std::vector<dislock::lease> held;
+  const auto spread = time / 3 / static_cast<int>(leases);
+  for (std::size_t i = 0; i < leases; ++i) {
+    held.push_back(locks.acquire("kept/" + std::to_string(i)).value());
+    if (i % 100 == 0) std::this_thread::sleep_for(100 * spread);
+  }
+  const auto before = processor_seconds();
+  const auto began = stopwatch::now();
+  const auto renewed_before = renewed.load();
+  std::this_thread::sleep_for(time);
+  const auto passed = seconds_since(began);
+  out.push_back({"renewals of " + std::to_string(leases) + " leases of 30 s",
+                 static_cast<double>(renewed - renewed_before) / passed, "per s"});
+  out.push_back({"their share of one core", 100 * (processor_seconds() - before) / passed, "%"});
+  if (lost > 0) {
+    std::fprintf(stderr, "%zu leases were lost\n", lost.load());
+    std::exit(1);
+  }
+}
+
+double nanoseconds_of_held(dislock::client& locks) {
+  const auto held = locks.acquire("jobs/asked").value();
+  constexpr int times = 10'000'000;
+  int yes = 0;
+  const auto began = stopwatch::now();
+  for (int i = 0; i < times; ++i) yes += held.held();
+  const auto passed = seconds_since(began);
+  if (yes != times) std::exit(1);
+  return passed * 1e9 / times;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("What the C++ library costs.");
+  double time = 2;
+  bool json = false;
+  std::string store = "/tmp/dislock-library-bench-" + std::to_string(::getpid());
+  std::vector<std::string> only;
+  app.add_option("--seconds", time, "For each measure of pairs");
+  app.add_flag("--json", json);
+  app.add_option("--store", store, "A directory that does not exist yet, on the disk to measure");
+  app.add_option("only", only, "memory, ids, threads, embedded, renewals, held; nothing: all");
+  CLI11_PARSE(app, argc, argv);
+  const auto wanted = [&](std::string_view what) {
+    return only.empty() || std::find(only.begin(), only.end(), what) != only.end();
+  };
+  const std::chrono::duration<double> each(time);
+
+  std::vector<measured> out;
+  dislock::acquire_options bare;
+  if (wanted("memory")) {
+    auto locks = open_or_die("memory:");
+    out.push_back({"memory: pairs, 1 thread", pairs_per_second(locks, 1, each, bare), "per s"});
+  }
+  if (wanted("ids")) {
+    dislock::client_options options;
+    options.request_ids = true;
+    auto locks = open_or_die("memory:", options);
+    out.push_back(
+        {"memory: pairs with request ids, 1 thread", pairs_per_second(locks, 1, each, bare), "per s"});
+  }
+  if (wanted("threads")) {
+    auto locks = open_or_die("memory:");
+    out.push_back({"memory: pairs, 4 threads", pairs_per_second(locks, 4, each, bare), "per s"});
+    out.push_back(
+        {"memory: pairs, 4 threads, one lock", pairs_per_second(locks, 4, each, bare, true), "per s"});
+  }
+  if (wanted("held")) {
+    auto locks = open_or_die("memory:");
+    out.push_back({"lease::held()", nanoseconds_of_held(locks), "ns"});
+  }
+  if (wanted("embedded")) {
+    {
+      auto locks = open_or_die("embedded:" + store);
+      for (const std::size_t threads : {1, 8, 32, 128})
+        out.push_back({"embedded: durable pairs, " + std::to_string(threads) + " threads",
+                       pairs_per_second(locks, threads, each, bare), "per s"});
+    }
+    std::filesystem::remove_all(store);
+  }
+  if (wanted("renewals")) renewals(out, 10'000, std::chrono::seconds(30));
+
+  if (json) {
+    std::printf("[");
+    for (const auto& one : out)
+      std::printf("%s\n  {\"what\": \"%s\", \"value\": %.1f, \"unit\": \"%s\"}",
+                  &one == out.data() ? "" : ",", one.what.c_str(), one.value, one.unit.c_str());
+    std::printf("\n]\n");
+  } else {
+    for (const auto& one : out)
+      std::printf("%-45s %14.1f %s\n", one.what.c_str(), one.value, one.unit.c_str());
+  }
+}
