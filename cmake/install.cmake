@@ -23,5 +23,6 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/dislock-config-version.cm
 install(FILES ${PROJECT_BINARY_DIR}/dislock-config.cmake ${PROJECT_BINARY_DIR}/dislock-config-version.cmake
   DESTINATION ${package})
 
+file(RELATIVE_PATH DISLOCK_PREFIX_FROM_PC /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)  # so that the tree can be moved
 configure_file(${CMAKE_CURRENT_LIST_DIR}/dislock.pc.in ${PROJECT_BINARY_DIR}/dislock.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/dislock.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
