@@ -73,13 +73,14 @@ class onlooker {
     ++wrong;
     std::ostringstream out;
     out << what << ": " << l.lock() << " by " << l.client_id() << ", token " << to_number(l.fencing_token())
-        << ", before " << before << '\n';
-    // What the engine knows of it.
+        << ", before " << before << ", " << of(l.lock()).writers << " writers, " << of(l.lock()).readers
+        << " readers\n";
+    // What the engine knows of it, and of its last 20 ms.
     const auto state = locks_of_.inspect(l.lock()).value();
     for (const auto& h : state.holders)
       out << "  held by " << h.client << ' ' << to_string(h.mode) << ' ' << to_number(h.token) << '\n';
     const auto newest = locks_of_.events_after(0)->newest;
-    const auto page = locks_of_.events_after(newest > 400 ? newest - 400 : 1, l.lock()).value();
+    const auto page = locks_of_.events_after(newest - 20'000, l.lock()).value();
     for (const auto& e : page.events)
       out << "  " << e.type << ' ' << e.client << ' ' << e.reason << ' '
           << (e.token ? to_number(*e.token) : 0) << '\n';

@@ -351,6 +351,20 @@ TEST_F(Client, AStopRequestFromInsideAnAnswerIsHeard) {
   EXPECT_EQ(second->code(), errc::request_cancelled);
 }
 
+// To leave can be the step in which the time that has passed is noticed, and the lock comes to whoever
+// leaves.
+TEST_F(Client, WhoLeavesInTheMomentOfItsGrantGetsNothingAndLeavesNothing) {
+  auto reader = take("a", {.mode = lock_mode::shared});
+  std::stop_source stop;
+  auto writer = start("a", {.wait = 5s});
+  auto behind = start("a", {.mode = lock_mode::shared, .stop = stop.get_token()});
+  time_.advance(5s);  // the writer's patience is over, and nobody has noticed
+  stop.request_stop();
+  EXPECT_EQ(behind->code(), errc::request_cancelled);
+  EXPECT_EQ(writer->code(), errc::lock_not_acquired);
+  EXPECT_EQ(locks_.inspect("a")->holder_count, 1u);
+}
+
 // --- re-entry
 
 TEST_F(Client, HoldsALockOnceMoreAndGivesItBackAsOften) {
@@ -925,6 +939,18 @@ TEST_F(ClientWithRequestIds, DoesTheSame) {
   EXPECT_TRUE(third->mine().release());
   EXPECT_TRUE(locks_.acquire_all({"a", "b"})->release());
   EXPECT_TRUE(is_free("a"));
+}
+
+TEST_F(ClientWithRequestIds, WhoLeavesInTheMomentOfItsGrantGetsNothingAndLeavesNothing) {
+  auto reader = take("a", {.mode = lock_mode::shared});
+  std::stop_source stop;
+  auto writer = start("a", {.wait = 5s});
+  auto behind = start("a", {.mode = lock_mode::shared, .stop = stop.get_token()});
+  time_.advance(5s);
+  stop.request_stop();
+  EXPECT_EQ(behind->code(), errc::request_cancelled) << "it was told that it has a lease that was cancelled";
+  EXPECT_EQ(writer->code(), errc::lock_not_acquired);
+  EXPECT_EQ(locks_.inspect("a")->holder_count, 1u);
 }
 
 }  // namespace

@@ -307,6 +307,11 @@ void local_backend::abandon(call_number which) {
   why.code = errc::request_cancelled;
   why.lock = w.call.locks.front().name;
   if (w.queued) why.waited = now() - w.since;
+  // From here on nobody waits for it, whatever the engine says: leaving can be the step in which it is
+  // granted, because time has passed, and then that lease must not reach a caller.
+  if (w.queued) by_ticket_.erase(static_cast<std::uint64_t>(w.id));
+  auto done = std::move(w.done);
+  w.used = false;
   // A request with an id would keep its place for a while after its caller has gone.
   if (!w.call.request.empty()) {
     const call_id call{w.call.multi, w.call.multi ? lock_name() : lock_name(w.call.locks.front().name),
@@ -315,8 +320,8 @@ void local_backend::abandon(call_number which) {
   } else if (w.queued) {
     engine_->detach(w.id, w.epoch);
   }
-  // The engine may have told us that it is over, as the answer to the cancel.
-  if (w.used && w.serial == number >> 32) finish(w, std::move(why));
+  free_.push_back(w.index);
+  done(std::move(why));
 }
 
 void local_backend::cancel(std::string lock, bool multi, std::string client, std::string request,
