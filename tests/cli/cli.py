@@ -24,6 +24,12 @@ from harness import Api, Dislockd, Store, Wire, binary, eventually, frozen, main
 
 PYTHON = sys.executable
 
+# A signal that is ignored stays so in every program that is started from here, and whoever started us in the background
+# (nohup, a shell's &) had some of them ignored.
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
+
 
 def program():
     return pathlib.Path(os.environ.get("DISLOCK", binary().parent / "dislock")).resolve()
