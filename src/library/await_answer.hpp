@@ -17,12 +17,15 @@ namespace dislock::library {
 void wake(core& with, const executor& where, std::shared_ptr<task_run> run, std::coroutine_handle<> who);
 
 /// Awaits what `start(done)` is told. The answer outlives the coroutine that waits for it, so that one may be
-/// destroyed meanwhile; what comes then is dropped, on the thread on which it comes.
+/// destroyed meanwhile; what comes then is dropped, on the thread on which it comes. An answer that is still
+/// to come does not keep the client open.
 template <class T, class Start>
 class answer_awaiter {
  public:
   answer_awaiter(std::shared_ptr<core> with, executor where, Start start)
-      : asked_(std::make_shared<call>(std::move(with), std::move(where))), start_(std::move(start)) {}
+      : asked_(std::make_shared<call>(*with, std::move(where))),
+        with_(std::move(with)),
+        start_(std::move(start)) {}
   answer_awaiter(const answer_awaiter&) = delete;
   answer_awaiter& operator=(const answer_awaiter&) = delete;
 
@@ -33,15 +36,15 @@ class answer_awaiter {
     asked_->who = who;
     start_(core::done<T>([told = asked_](result<T> answer) {
       told->answer.emplace(std::move(answer));
-      wake(*told->with, told->where, std::move(told->run), told->who);
+      wake(told->with, told->where, std::move(told->run), told->who);
     }));
   }
   [[nodiscard]] result<T> await_resume() { return std::move(*asked_->answer); }
 
  private:
   struct call {
-    call(std::shared_ptr<core> w, executor e) : with(std::move(w)), where(std::move(e)) {}
-    const std::shared_ptr<core> with;
+    call(core& w, executor e) : with(w), where(std::move(e)) {}
+    core& with;  // who answers is still there
     const executor where;
     std::shared_ptr<task_run> run;
     std::coroutine_handle<> who;
@@ -49,6 +52,7 @@ class answer_awaiter {
   };
 
   std::shared_ptr<call> asked_;
+  std::shared_ptr<core> with_;
   Start start_;
 };
 

@@ -111,6 +111,7 @@ result<std::shared_ptr<core>> client_core::start(client_options options, backend
   auto opened = make(made->strand_, made->time_);
   if (!opened) return opened.error();
   made->backend_ = std::move(*opened);
+  thread_strand::prepare_end();
   made->renewer_ =
       std::make_unique<renewer>(*made->backend_, made->strand_, static_cast<lease_listener&>(*made));
   made->reaper_ = std::make_unique<reaper>(*made->backend_, made->strand_);

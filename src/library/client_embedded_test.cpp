@@ -1,5 +1,6 @@
 // The client over a store of its own: what is different from `memory:` is that answers come later, and that
 // everything is still there afterwards.
+#include "dislock/async_client.hpp"
 #include "library/core.hpp"
 
 #include <gmock/gmock.h>
@@ -54,6 +55,35 @@ TEST_F(EmbeddedClient, ASecondClientOfTheDirectoryIsRefusedUntilTheFirstIsClosed
   EXPECT_TRUE(locks.acquire("a")) << "the first goes on";
   locks = client::connect("memory:").value();
   EXPECT_TRUE(client::connect(url()));
+}
+
+TEST_F(EmbeddedClient, IsClosedWithItsLastCopyWhateverATaskThatWasStoppedHadAsked) {
+  auto watching = [&] {
+    const auto locks = open();
+    return start([](async_client with) -> task<void> { (void)co_await with.sleep(100s); }(locks.async()));
+  }();
+  EXPECT_FALSE(watching.done());
+  EXPECT_FALSE(client::connect(url())) << "the task has a copy";
+  watching.stop();
+  EXPECT_TRUE(client::connect(url()));
+}
+
+task<void> leave(std::unique_ptr<client> last) {
+  (void)co_await last->async().sleep(1ms);
+  last.reset();
+}
+
+// The thread that takes the store down is the client's own, and still at it when `main` is over.
+TEST_F(EmbeddedClient, ThatIsLeftOnItsOwnThreadIsGoneBeforeTheProcessIs) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto leave_and_exit = [](const std::string& where) {
+    {
+      auto leaving = start(leave(std::make_unique<client>(client::connect(where).value())));
+      leaving.wait();
+    }
+    std::exit(0);
+  };
+  for (int round = 0; round < 10; ++round) EXPECT_EXIT(leave_and_exit(url()), testing::ExitedWithCode(0), "");
 }
 
 TEST_F(EmbeddedClient, ADirectoryThatCannotBeHasAReason) {

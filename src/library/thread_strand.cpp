@@ -13,6 +13,34 @@ constexpr int most_rounds = 4;
 // A condition variable counts on a clock that stops in suspend, so nobody sleeps for longer than this.
 constexpr duration longest_sleep = std::chrono::seconds(1);
 
+// Threads that nobody could join when they ended: each by the next, the last when the process ends, so that
+// none is still at work on what the process takes down then.
+class unjoined {
+ public:
+  unjoined() = default;
+  unjoined(const unjoined&) = delete;
+  unjoined& operator=(const unjoined&) = delete;
+  ~unjoined() { leave(std::thread()); }
+
+  static unjoined& threads() {
+    static unjoined all;
+    return all;
+  }
+  void leave(std::thread one) {
+    {
+      const std::lock_guard guard(mutex_);
+      std::swap(last_, one);
+    }
+    if (!one.joinable()) return;
+    if (one.get_id() == std::this_thread::get_id()) return one.detach();  // it ends the process itself
+    one.join();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::thread last_;
+};
+
 }  // namespace
 
 void thread_strand::bell::ring() {
@@ -35,7 +63,11 @@ void thread_strand::bell::wait(duration longest) {
 }
 
 thread_strand::thread_strand(const clock& time, manual_clock* moved) : time_(time), moved_(moved) {
-  thread_ = std::thread([this] { main(); });
+  thread_ = std::thread([this] {
+    own_thread_ = std::this_thread::get_id();
+    main();
+  });
+  own_thread_ = thread_.get_id();
   ::pthread_setname_np(thread_.native_handle(), "dislock");
 }
 
@@ -210,10 +242,16 @@ void thread_strand::help() {
   own_turn();
 }
 
+void thread_strand::prepare_end() {
+  (void)unjoined::threads();
+}
+
 void thread_strand::end_here(unique_function<void()> last) {
   last_ = std::move(last);
+  auto own = std::move(thread_);
   ending_.store(true, std::memory_order_release);
-  bell_.ring();
+  bell_.ring();  // from here on this may be gone
+  unjoined::threads().leave(std::move(own));
 }
 
 void thread_strand::main() {
@@ -221,9 +259,6 @@ void thread_strand::main() {
   own_turn();  // what was posted before the end
   while (!after_.empty()) help();
   if (!last_) return;
-  // Nobody is left who could join this thread, and all that it still does is to take the strand down and
-  // return.
-  thread_.detach();
   auto last = std::move(last_);
   last();
 }

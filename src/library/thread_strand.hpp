@@ -50,15 +50,18 @@ class thread_strand final : public strand, public loop {
   /// Moves the clock that was given, alarm by alarm. REQUIRES: there is one.
   void advance(duration by);
 
-  [[nodiscard]] bool on_own_thread() const noexcept { return thread_.get_id() == std::this_thread::get_id(); }
+  [[nodiscard]] bool on_own_thread() const noexcept { return own_thread_ == std::this_thread::get_id(); }
   /// Does one thing that is due on the strand's own thread, or waits for one. REQUIRES: on that thread,
   /// outside.
   void help();
   /// Makes `help` return.
   void ring() { bell_.ring(); }
+  /// After everything was made that a strand's own thread may use until `end_here` has ended it: the process
+  /// waits for that thread before it takes those things down.
+  static void prepare_end();
   /// Has `last`, which may destroy this, run when the strand's own thread has nothing else to do any more.
-  /// The thread then ends by itself. For whoever cannot `stop`: from that thread, or from one that `last`
-  /// joins. Outside.
+  /// The thread then ends by itself; the process joins it at its end. For whoever cannot `stop`: from that
+  /// thread, or from one that `last` joins. Outside.
   void end_here(unique_function<void()> last);
   /// Joins the strand's own thread; no alarm and no post is heard any more. Not on that thread.
   void stop();
@@ -120,6 +123,7 @@ class thread_strand final : public strand, public loop {
   std::atomic<bool> ending_{false};
   unique_function<void()> last_;
   std::thread thread_;
+  std::atomic<std::thread::id> own_thread_;
 };
 
 }  // namespace dislock::library
