@@ -28,8 +28,7 @@ void wait_room::resolved(ticket id, std::uint32_t epoch, acquire_answer&& decisi
   const auto it = calls_.find(static_cast<std::uint64_t>(id));
   if (it == calls_.end() || it->second.epoch != epoch) {
     // Granted to a caller who left while the decision was on its way.
-    if (const auto* won = std::get_if<granted>(&decision))
-      for (const auto& lease : won->leases) engine_.undelivered(lease.id, lease.told);
+    if (const auto* won = std::get_if<granted>(&decision)) engine_.undelivered(*won);
     return;
   }
   auto done = std::move(it->second.done);

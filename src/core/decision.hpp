@@ -77,6 +77,7 @@ struct grant {
 
 struct granted {
   boost::container::small_vector<grant, 1> leases;  ///< in the order of the request's wants
+  std::vector<std::string> locks;  ///< their names, from an engine that needs them for `undelivered`
   duration waited{};
   bool repeated = false;  ///< the answer of an earlier call
   bool claimed = false;   ///< repeated, and only now known to have arrived

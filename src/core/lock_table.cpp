@@ -197,6 +197,7 @@ refusal_ptr lock_table::remember_refusal(instant now, const acquire_request& r, 
     auto& m = remember(now, call_of(r), print);
     auto kept = std::make_shared<refusal>(*why);
     kept->holders.clear();  // a repeat is told who holds the lock then
+    kept->holder_count = 0;
     m.outcome = std::make_unique<settled>(refusal_ptr(std::move(kept)));
     forget_later(now, m);
     keep(m);

@@ -85,6 +85,7 @@ void lock_table::drop(instant now, waiter& w, refusal_ptr why, event_type type, 
   if (auto* m = w.remembered) {
     auto kept = std::make_shared<refusal>(*why);
     kept->holders.clear();
+    kept->holder_count = 0;
     m->outcome = std::make_unique<settled>(refusal_ptr(std::move(kept)));
     erase(record_kind::waiter, static_cast<std::uint64_t>(w.arrival));
     forget_later(now, *m);

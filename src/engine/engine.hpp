@@ -72,7 +72,7 @@ class engine {
   /// The call that spoke for a queued request has ended without an answer (see lock_table::detach).
   virtual void detach(ticket id, std::uint32_t epoch) = 0;
   /// A grant whose reply could not be written (see lock_table::undelivered).
-  virtual void undelivered(const lock_id& id, std::uint32_t told) = 0;
+  virtual void undelivered(const granted& given) = 0;
 
   virtual void status(lock_name name, std::size_t holders, std::size_t waiters,
                       completion<answer<lock_view>> done) = 0;

@@ -5,8 +5,12 @@
 namespace dislock {
 
 void event_log::append(const event& e) {
+  append(e, std::max(last_id_ + 1, static_cast<std::uint64_t>(microseconds_since_1970(e.at))));
+}
+
+void event_log::append(const event& e, std::uint64_t id) {
   auto& slot = ring_[appended_ % ring_.size()];
-  last_id_ = std::max(last_id_ + 1, static_cast<std::uint64_t>(microseconds_since_1970(e.at)));
+  last_id_ = id;
   slot.id = last_id_;
   slot.type = e.type;
   slot.at = e.at;

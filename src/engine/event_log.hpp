@@ -32,6 +32,8 @@ class event_log {
   explicit event_log(std::size_t capacity) : ring_(capacity) {}
 
   void append(const event& e);
+  /// With an id that its store gave it. REQUIRES: larger than all before.
+  void append(const event& e, std::uint64_t id);
   /// Gives out no id up to this one. Before the first event, where the last ones before a restart may have
   /// run ahead of the time.
   void start_after(std::uint64_t id) noexcept { last_id_ = std::max(last_id_, id); }

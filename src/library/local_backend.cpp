@@ -286,7 +286,7 @@ granted_leases local_backend::as_granted(const acquire_call& call, const granted
 }
 
 void local_backend::give_back(const granted& got) {
-  for (const auto& lease : got.leases) engine_->undelivered(lease.id, lease.told);
+  engine_->undelivered(got);
 }
 
 void local_backend::finish(waiting& w, result<granted_leases>&& outcome) {

@@ -151,8 +151,7 @@ void service::waited(call_ptr c, wait_room::outcome&& o) {
 void service::deliver(call& c, const granted& got) {
   const auto& x = c.x;
   const auto give_back = [this, got] {
-    if (got.repeated && !got.claimed) return;
-    for (const auto& lease : got.leases) engine_.undelivered(lease.id, lease.told);
+    if (!got.repeated || got.claimed) engine_.undelivered(got);
   };
   if (x->is_done() || x->peer_gone()) {
     give_back();

@@ -162,8 +162,11 @@ void Conformance::detach(const queued& q) {
   host_->settle();
 }
 
-void Conformance::undelivered(const grant& given) {
-  host_->engine().undelivered(given.id, given.told);
+void Conformance::undelivered(const grant& given, std::string_view lock) {
+  granted all;
+  all.leases.push_back(given);
+  all.locks.emplace_back(lock);
+  host_->engine().undelivered(all);
   host_->settle();
 }
 
@@ -238,9 +241,13 @@ std::vector<logged_event> Conformance::events_after(std::uint64_t id) {
   return out;
 }
 
-bool Conformance::is_empty() {
+table_counts Conformance::counts() {
   host_->settle();
-  const auto c = host_->engine().counts();
+  return host_->engine().counts();
+}
+
+bool Conformance::is_empty() {
+  const auto c = counts();
   return c.active_locks + c.leases + c.waiters + c.sessions + c.remembered == 0;
 }
 

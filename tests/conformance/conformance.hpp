@@ -137,7 +137,7 @@ class Conformance : public testing::TestWithParam<engine_under_test> {
   answer<session_kept> keep(session_id id, std::string_view request = {});
   answer<session_closed> close(session_id id, std::string_view request = {});
   void detach(const queued& q);
-  void undelivered(const grant& given);
+  void undelivered(const grant& given, std::string_view lock = "a");
 
   // --- what there is
   // -----------------------------------------------------------------------------------------
@@ -153,6 +153,7 @@ class Conformance : public testing::TestWithParam<engine_under_test> {
   [[nodiscard]] page<session_view> sessions(std::uint64_t cursor = 0, std::size_t limit = 100);
   [[nodiscard]] std::vector<wait_edge> edges(std::size_t limit = 100);
   [[nodiscard]] std::vector<logged_event> events_after(std::uint64_t id = 0);
+  [[nodiscard]] table_counts counts();
   /// Nothing is held, awaited, closed or remembered.
   [[nodiscard]] bool is_empty();
 

@@ -75,7 +75,9 @@ class Differential : public testing::TestWithParam<engine_under_test> {
   }
   std::string_view some_lock() { return std::array<std::string_view, 4>{"a", "b", "c", "d"}[upto(3)]; }
   std::string some_client() { return "c" + std::to_string(upto(4)); }
+  // Where a restart moves no ends, no two of them come at one instant, at which either may be first.
   duration seconds_and(std::uint64_t from, std::uint64_t to, duration odd) {
+    if (b_.host->store_runs_on() || !b_.host->outlives_its_process()) odd += duration(++ends_ % 997);
     return std::chrono::seconds(from + upto(to - from)) + odd;
   }
 
@@ -105,7 +107,9 @@ class Differential : public testing::TestWithParam<engine_under_test> {
     const auto mode = w.lock == "d" && can.semaphore ? 2 : upto(5) < 3 || !can.shared ? 0 : 1;
     if (mode == 1) w = shared(w);
     if (mode == 2) w = permits(1 + static_cast<std::uint32_t>(upto(2)), chance(20) ? 4 : 3, w);
-    if (chance(5) && can.lock_delay) w.lock_delay = seconds_and(1, 3, 11ms);
+    // Two leases of one lock may end at one instant; whether one's delay comes before the other's hand-over
+    // is nobody's business.
+    if (mode == 0 && chance(5) && can.lock_delay) w.lock_delay = std::chrono::seconds(1 + upto(2)) + 11ms;
     if (chance(6)) w.max_hold = seconds_and(5, 25, 13ms);
     if (w.max_hold && chance(2)) w.auto_renew = true;
     return w;
@@ -328,8 +332,14 @@ class Differential : public testing::TestWithParam<engine_under_test> {
     if (leases_.empty()) return;
     const auto& lease = any(leases_);
     doing_ = lease.client + " does not get the reply for " + lease.lock;
-    a_.host->engine().undelivered(lease.a.id, lease.a.told);
-    b_.host->engine().undelivered(lease.b.id, lease.b.told);
+    const auto lose = [&](engine& e, const grant& given) {
+      granted all;
+      all.leases.push_back(given);
+      all.locks.push_back(lease.lock);
+      e.undelivered(all);
+    };
+    lose(a_.host->engine(), lease.a);
+    lose(b_.host->engine(), lease.b);
     provisional_until_ = a_.time.now() + grace;
   }
 
@@ -448,6 +458,7 @@ class Differential : public testing::TestWithParam<engine_under_test> {
   instant provisional_until_{};
   std::uint64_t requests_ = 0;
   int restarts_ = 0;
+  std::uint64_t ends_ = 0;
   std::string doing_;
 };
 DISLOCK_CONFORMANCE_SUITE(Differential);

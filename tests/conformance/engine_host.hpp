@@ -40,6 +40,12 @@ class engine_host {
   /// REQUIRES: `outlives_its_process()`. `clock_moves` (forward or back) is what the wall clock does
   /// meanwhile.
   virtual void restart(ending, duration /*clock_moves*/) {}
+  /// Whether the store runs on while the process is not there: its time passes, its leases end, its events
+  /// stay. Then `clock_moves` is what the clock of the process does, and, if it is forward, for how long that
+  /// was away.
+  [[nodiscard]] virtual bool store_runs_on() const { return false; }
+  /// Whether remembered requests are counted, and limited in number.
+  [[nodiscard]] virtual bool counts_remembered() const { return true; }
 };
 
 /// What the suite is run with, once for each.

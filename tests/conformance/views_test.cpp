@@ -98,13 +98,15 @@ TEST_P(Views, CountsFollowWhatThereIs) {
   const auto lease = hold("alice", {}, "r1");
   wait_for("r2", "bob");
   hold("carol", on("b"));
-  const auto c = host_->engine().counts();
+  const auto c = counts();
   EXPECT_EQ(c.active_locks, 2u);
   EXPECT_EQ(c.leases, 2u);
   EXPECT_EQ(c.waiters, 1u);
-  EXPECT_EQ(c.remembered, 2u);
+  if (host_->counts_remembered()) {
+    EXPECT_EQ(c.remembered, 2u);
+  }
   ASSERT_TRUE(release(lease.id));
-  EXPECT_EQ(host_->engine().counts().waiters, 0u);
+  EXPECT_EQ(counts().waiters, 0u);
 }
 
 TEST_P(Views, EventsTellWhatHappenedInItsOrder) {

@@ -250,9 +250,9 @@ void table_engine::detach(ticket id, std::uint32_t epoch) {
   after_decision();
 }
 
-void table_engine::undelivered(const lock_id& id, std::uint32_t told) {
+void table_engine::undelivered(const granted& given) {
   if (stopped_ || !health().ready) return;
-  table_.undelivered(now(), id, told);
+  for (const auto& lease : given.leases) table_.undelivered(now(), lease.id, lease.told);
   after_decision();
 }
 

@@ -71,7 +71,7 @@ class table_engine final : public engine, private core::table_observer {
   void keep_session(session_id id, request_id request, completion<answer<session_kept>> done) override;
   void close_session(session_id id, request_id request, completion<answer<session_closed>> done) override;
   void detach(ticket id, std::uint32_t epoch) override;
-  void undelivered(const lock_id& id, std::uint32_t told) override;
+  void undelivered(const granted& given) override;
 
   void status(lock_name name, std::size_t holders, std::size_t waiters,
               completion<answer<lock_view>> done) override;
