@@ -1,0 +1,238 @@
+// The client and a Cluster of three nodes.
+#include "engines/redis/wire/slots.hpp"
+#include "engines/redis/wire/test_redis.hpp"
+
+#include <gmock/gmock.h>
+
+namespace dislock::redis {
+namespace {
+
+using testing::AllOf;
+using testing::Ge;
+using testing::HasSubstr;
+using testing::Le;
+using testing::SizeIs;
+using testing::StartsWith;
+
+constexpr const char* count_both = "redis.call('INCR', KEYS[1]); return redis.call('INCR', KEYS[2])";
+
+class RedisCluster : public testing::Test {
+ protected:
+  void SetUp() override {
+    for (int i = 0; i < 3; ++i) add_node();
+    for (std::size_t i = 0; i < 3; ++i) {
+      const auto from = std::to_string(i * 5461), to = std::to_string(i == 2 ? 16383 : (i + 1) * 5461 - 1);
+      ASSERT_EQ(nodes_[i]->say({"CLUSTER", "ADDSLOTSRANGE", from, to}).text, "OK");
+      nodes_[i]->say({"CLUSTER", "SET-CONFIG-EPOCH", std::to_string(i + 1)});
+      if (i > 0) meet(i);
+    }
+    ASSERT_TRUE(agree());
+  }
+  void add_node() {
+    nodes_.push_back(std::make_unique<test_redis>(
+        std::vector<std::string>{"--cluster-enabled", "yes", "--cluster-node-timeout", "800",
+                                 "--cluster-replica-validity-factor", "0"}));
+  }
+  void meet(std::size_t i) const {
+    nodes_[i]->say({"CLUSTER", "MEET", "127.0.0.1", std::to_string(nodes_[0]->port())});
+  }
+  // All see all, and a whole Cluster.
+  bool agree() const {
+    return comes_true([&] {
+      for (const auto& n : nodes_) {
+        const auto text = n->say({"CLUSTER", "INFO"}).text;
+        if (text.find("cluster_state:ok") == std::string::npos ||
+            text.find("cluster_known_nodes:" + std::to_string(nodes_.size())) == std::string::npos)
+          return false;
+      }
+      return true;
+    });
+  }
+  std::string id(std::size_t i) const { return nodes_[i]->say({"CLUSTER", "MYID"}).text; }
+  std::string url(std::size_t i = 0) const { return "redis+cluster://" + nodes_[i]->place(); }
+  std::size_t owner(std::string_view key) const {
+    const auto slot = key_slot(key);
+    return slot < 5461 ? 0 : slot < 2 * 5461 ? 1 : 2;
+  }
+
+  // The steps of a migration, as redis-cli and redis-trib take them.
+  void begin_move(const std::string& slot, std::size_t from, std::size_t to) const {
+    ASSERT_EQ(nodes_[to]->say({"CLUSTER", "SETSLOT", slot, "IMPORTING", id(from)}).text, "OK");
+    ASSERT_EQ(nodes_[from]->say({"CLUSTER", "SETSLOT", slot, "MIGRATING", id(to)}).text, "OK");
+  }
+  void move_key(std::string_view key, std::size_t from, std::size_t to) const {
+    nodes_[from]->say({"MIGRATE", "127.0.0.1", std::to_string(nodes_[to]->port()), key, "0", "1000"});
+  }
+  void end_move(const std::string& slot, std::size_t from, std::size_t to) const {
+    const auto node = id(to);
+    nodes_[to]->say({"CLUSTER", "SETSLOT", slot, "NODE", node});
+    nodes_[from]->say({"CLUSTER", "SETSLOT", slot, "NODE", node});
+  }
+
+  std::vector<std::unique_ptr<test_redis>> nodes_;
+};
+
+TEST_F(RedisCluster, ServesEveryKeyFromTheNodeThatHasIt) {
+  test_client c(url(1), {"return redis.call('INCR', KEYS[1])"});
+  int done = 0;
+  for (int i = 0; i < 3000; ++i) {
+    const auto key = "key" + std::to_string(i);
+    const std::string_view keys[] = {key};
+    c.client->run({.key = key}, {.script = 0, .keys = keys}, c.time.now() + 10s, [&](response a) {
+      if (a && a->number == 1) ++done;
+    });
+  }
+  EXPECT_TRUE(c.until([&] { return done == 3000; }));
+  EXPECT_TRUE(c.client->ready());
+  EXPECT_THAT(c.connected, SizeIs(3));
+  for (const auto& n : nodes_) EXPECT_GT(n->say({"DBSIZE"}).number, 800);
+  EXPECT_EQ(c.client->facts("key1")->field("tcp_port"), std::to_string(nodes_[owner("key1")]->port()));
+  EXPECT_EQ(text_of(c.ask({"PING"})), "PONG") << "a call without a key goes anywhere";
+
+  // Messages reach all nodes.
+  c.client->subscribe({"hints"});
+  ASSERT_TRUE(c.until([&] { return c.subscribed == 1; }));
+  for (const auto& n : nodes_) n->say({"PUBLISH", "hints", "x"});
+  EXPECT_TRUE(c.until([&] { return c.messages.size() == 3; }));
+
+  test_client alone(nodes_[0]->url());
+  EXPECT_THAT(text_of(alone.ask({"PING"}, 200ms)),
+              AllOf(StartsWith("none: "), HasSubstr("redis+cluster://")));
+  test_redis single;
+  test_client wrong("redis+cluster://" + single.place());
+  EXPECT_THAT(text_of(wrong.ask({"PING"}, 200ms)),
+              AllOf(StartsWith("none: "), HasSubstr("cluster support disabled")));
+}
+
+TEST_F(RedisCluster, LosesNothingWhileASlotMovesToAndFro) {
+  test_client c(url(), {count_both});
+  ASSERT_TRUE(c.ready());
+  const std::string a = "{move}a", b = "{move}b";
+  const std::string_view keys[] = {a, b};
+  const auto slot = std::to_string(key_slot("move"));
+  const auto first = owner("move");
+  tally ends;
+  int made = 0;
+  const auto load_until = [&](int done) {
+    return c.until([&] {
+      for (; made - ends.all() < 40; ++made)
+        c.client->run({.key = a}, {.script = 0, .keys = keys}, c.time.now() + 10s,
+                      [&](response x) { ends.count(x); });
+      return ends.done >= done;
+    });
+  };
+  ASSERT_TRUE(load_until(200));
+  for (std::size_t round = 0; round < 6; ++round) {
+    const auto from = (first + round) % 3, to = (first + round + 1) % 3;
+    begin_move(slot, from, to);
+    ASSERT_TRUE(load_until(ends.done + 100)) << "both keys are still here";
+    move_key(a, from, to);
+    // Now one is here and one there: nobody can serve a call of both.
+    c.until([&] { return false; }, 30ms);
+    move_key(b, from, to);
+    ASSERT_TRUE(load_until(ends.done + 100)) << "by ASK";
+    end_move(slot, from, to);
+    ASSERT_TRUE(load_until(ends.done + 100)) << "by MOVED, and by the map";
+  }
+  ASSERT_TRUE(c.until([&] { return ends.all() == made; }));
+  EXPECT_EQ(ends.done, made);
+  EXPECT_EQ(text_of(c.ask({"GET", a}, 10s, {.key = a})), std::to_string(made)) << "each exactly once";
+  EXPECT_EQ(text_of(c.ask({"GET", b}, 10s, {.key = b})), std::to_string(made));
+  EXPECT_THAT(c.lost, testing::IsEmpty());
+
+  // In the end it knows where the slot is.
+  const auto sent_on = [&] {
+    std::int64_t all = 0;
+    for (const auto& n : nodes_) {
+      const auto text = n->say({"INFO", "errorstats"}).text;
+      if (const auto at = text.find("errorstat_MOVED:count="); at != std::string::npos)
+        all += std::atoll(text.c_str() + at + 22);
+    }
+    return all;
+  };
+  c.until([] { return false; }, 300ms);  // what it asked for has been answered: now only MOVED tells
+  begin_move(slot, first, (first + 1) % 3);
+  move_key(a, first, (first + 1) % 3);
+  move_key(b, first, (first + 1) % 3);
+  end_move(slot, first, (first + 1) % 3);
+  const auto until_now = sent_on();
+  ASSERT_TRUE(load_until(ends.done + 100));
+  const auto before = sent_on();
+  EXPECT_GT(before, until_now);
+  ASSERT_TRUE(load_until(ends.done + 200));
+  EXPECT_EQ(sent_on(), before);
+  ASSERT_TRUE(c.until([&] { return ends.all() == made; }));
+}
+
+TEST_F(RedisCluster, KeepsCommandsTogetherWhereverTheirSlotGoes) {
+  test_client c(url());
+  const std::string a = "{move}a", b = "{move}b";
+  const auto ask = [&] {
+    return c.together({{"INFO", "replication"}, {"APPEND", a, "x"}, {"APPEND", b, "x"}}, 10s, {.key = a});
+  };
+  const auto all = [](const response& r) {
+    return r ? std::to_string(r->at(1).number) + " " + std::to_string(r->at(2).number) : text_of(r);
+  };
+  EXPECT_EQ(all(ask()), "1 1");
+  const auto slot = std::to_string(key_slot("move"));
+  const auto from = owner("move"), to = (from + 1) % 3;
+  begin_move(slot, from, to);
+  move_key(a, from, to);
+  move_key(b, from, to);
+  EXPECT_EQ(all(ask()), "2 2") << "both were asked for";
+  end_move(slot, from, to);
+  EXPECT_EQ(all(ask()), "3 3")
+      << "though only the second command was sent on, and the first is content anywhere";
+}
+
+TEST_F(RedisCluster, TellsACallerWhoseSlotStaysDivided) {
+  test_client c(url(), {count_both});
+  const std::string a = "{move}a", b = "{move}b";
+  const std::string_view keys[] = {a, b};
+  ASSERT_EQ(text_of(c.run({.script = 0, .keys = keys}, 10s, {.key = a})), "1");
+  const auto from = owner("move"), to = (from + 1) % 3;
+  begin_move(std::to_string(key_slot("move")), from, to);
+  move_key(a, from, to);
+  EXPECT_THAT(text_of(c.run({.script = 0, .keys = keys}, 100ms, {.key = a})),
+              AllOf(StartsWith("none: "), HasSubstr("TRYAGAIN")));
+}
+
+TEST_F(RedisCluster, FollowsTheReplicaThatTakesADeadNodesPlace) {
+  add_node();
+  meet(3);
+  ASSERT_TRUE(agree());
+  ASSERT_TRUE(comes_true([&] { return nodes_[3]->say({"CLUSTER", "REPLICATE", id(0)}).text == "OK"; }));
+  ASSERT_TRUE(comes_true([&] {
+    return nodes_[0]->say({"INFO", "replication"}).text.find("state=online") != std::string::npos;
+  }));
+  test_client c(url(1));
+  c.client->subscribe({"hints"});
+  ASSERT_TRUE(c.until([&] { return c.client->ready() && c.subscribed == 1; }));
+  std::string key = "k";
+  while (owner(key) != 0) key += "k";
+  tally ends;
+  int made = 0;
+  const auto load_until = [&](int done) {
+    return c.until([&] {
+      for (; made - ends.all() < 20; ++made)
+        c.client->call({.key = key}, std::vector<std::string_view>{"INCR", key}, c.time.now() + 10s,
+                       [&](response x) { ends.count(x); });
+      return ends.done >= done;
+    });
+  };
+  ASSERT_TRUE(load_until(300));
+  nodes_[0]->process().kill();
+  ASSERT_TRUE(load_until(ends.done + 300)) << c.client->trouble();
+  ASSERT_TRUE(c.until([&] { return ends.all() == made; }));
+  EXPECT_EQ(ends.none + ends.refused, 0);
+  EXPECT_THAT(ends.unknown, AllOf(Ge(1), Le(20)));
+  EXPECT_EQ(c.connected.back(), nodes_[3]->where());
+  const auto messages = c.messages.size();
+  ASSERT_TRUE(c.until([&] {
+    nodes_[2]->say({"PUBLISH", "hints", "x"});
+    return c.messages.size() > messages;
+  }));
+}
+
+}  // namespace
+}  // namespace dislock::redis
