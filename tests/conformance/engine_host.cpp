@@ -3,6 +3,7 @@
 #include "engine/test_manual_loop.hpp"
 #include "engines/embedded/embedded_engine.hpp"
 #include "engines/memory/memory_engine.hpp"
+#include "redis_host.hpp"
 
 #include <filesystem>
 #include <map>
@@ -168,6 +169,7 @@ const std::vector<engine_under_test>& all_engines() {
       {"Memory", make_memory_host},
       {"EmbeddedSync", embedded_in(embedded::durability::sync)},
       {"EmbeddedAsync", embedded_in(embedded::durability::async)},
+      {"Redis", make_redis_host},
   };
   return engines;
 }

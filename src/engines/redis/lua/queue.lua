@@ -1,0 +1,287 @@
+-- --- who waits
+--
+-- A waiter's record outlives its wait for a while as the answer to its replica, which may not have heard: kind `waiting`,
+-- `granted` (slots) or `refused` (why).
+
+local lock_at, hand_on, give_up, try_to_start
+
+local function waiter_of(id)
+  local w = waiters[id]
+  if w == nil then
+    w = unpacked(redis.call('GET', key('waiter', id))) or false
+    if w then w.id = id end
+    waiters[id] = w
+  end
+  return w
+end
+local function keep_waiter(w)
+  local life_of_it = w.state == 'waiting' and w.deadline + ask.memory or now + ask.memory
+  redis.call('SET', key('waiter', w.id), pack(w), 'PX', life(life_of_it))
+end
+
+-- Somebody speaks for it, and the replica that he is connected to is alive.
+local function attached(w)
+  return w.attached and last_beat(w.replica) + ask.lapse > now
+end
+-- Until when its place is kept for a caller who has gone.
+local function grace_end(w)
+  if w.attached then return last_beat(w.replica) + (w.remembered and ask.grace or 0) end
+  return w.grace_end
+end
+local function leave_queues(w)
+  local left = {}
+  for _, want in ipairs(w.wants) do
+    local l = lock_at(want.name, true)
+    redis.call('ZREM', key('queue', l.name), w.id)
+    l.waiting = l.waiting - 1
+    l.dirty = true
+    left[#left + 1] = l
+  end
+  redis.call('ZREM', key('waits', w.client), w.id)
+  redis.call('ZREM', w.attached and key('of', w.replica) or tag .. 'graces', w.id)
+  if w.session then redis.call('ZREM', key('bound_waiters', w.session), w.id) end
+  counted.waiters = counted.waiters - 1
+  return left
+end
+-- Tells the replica that speaks for the waiter. Not what: that it asks for.
+local function tell(w)
+  if not attached(w) then return end
+  if w.replica == ask.me then
+    told[#told + 1] = {w.id, w.epoch}
+  else
+    redis.call('PUBLISH', tag .. 'to:' .. w.replica, w.id .. ':' .. w.epoch)
+  end
+end
+
+local function holder_rows(l, most)
+  local rows, count = {}, 0
+  for _, lease in ipairs(leases_of(l, l.count)) do
+    if lives(lease) then
+      count = count + 1
+      if #rows < most then
+        rows[#rows + 1] = {lease.client, lease.token, lease.mode, lease.permits, lease.holds, lease.at, effective_end(lease),
+                           lease.auto and 1 or 0, lease.session and 1 or 0, lease.metadata or ''}
+      end
+    end
+  end
+  return rows, count
+end
+-- why: {code, lock, waited, queue length, mode, limit, how it ended, cycle, holders, how many}
+local function why_of(code, l)
+  local holders, count
+  if l then holders, count = holder_rows(l, 10) end
+  return {code = code, lock = l and l.name or '', waited = 0, queue = l and l.waiting or 0, mode = '', limit = 0, ended = '',
+          holders = holders, count = count}
+end
+-- As it is remembered: a repeat is told who holds the lock then.
+local function without_holders(why)
+  local out = {}
+  for name, value in pairs(why) do out[name] = value end
+  out.holders, out.count = nil, nil
+  return out
+end
+
+-- Ends a wait without a grant, and hands on the locks that the waiter stood in front of.
+local function drop(w, why, kind, reason)
+  for _, want in ipairs(w.wants) do happened(kind, want.name, w.client, nil, nil, reason, now - w.since) end
+  local left = leave_queues(w)
+  if w.remembered then
+    local m = unpacked(redis.call('GET', w.remembered))
+    if m and m.kind == 'waiter' and m.waiter == w.id then
+      m.key = w.remembered
+      m.kind, m.waiter, m.why = 'refused', nil, without_holders(why)
+      keep_memo(m)
+    end
+  end
+  w.state, w.why = 'refused', why
+  keep_waiter(w)
+  tell(w)
+  for _, l in ipairs(left) do hand_on(l) end
+end
+
+local function heads(l, w)
+  local head = redis.call('ZRANGE', key('queue', l.name), 0, 0)
+  return head[1] == w.id
+end
+
+-- Ends a wait whose patience or grace is over.
+give_up = function(w)
+  local in_the_way
+  for _, want in ipairs(w.wants) do
+    local l = lock_at(want.name, true)
+    if not in_the_way and not (heads(l, w) and fits(l, want.mode, want.permits)) then in_the_way = l end
+  end
+  local why = why_of('lock_not_acquired', in_the_way or lock_at(w.wants[1].name, true))
+  why.waited = now - w.since
+  why.queue = why.queue - 1
+  if w.deadline <= now then
+    drop(w, why, 'refused', 'lock_not_acquired')
+  else
+    drop(w, why, 'cancelled', 'disconnected')
+  end
+end
+
+-- 'granted', 'over' (to be given up), or false: it has to go on waiting.
+try_to_start = function(w)
+  if w.deadline < now or (not attached(w) and grace_end(w) <= now) then return 'over' end
+  if w.session and not session_lives(w.session) then return false end
+  local found = {}
+  for i, want in ipairs(w.wants) do
+    local l = lock_at(want.name, true)
+    if not heads(l, w) or not fits(l, want.mode, want.permits) then return false end
+    if l.count == 0 and redis.call('EXISTS', canonical .. l.name) == 1 then
+      l.foreign = true
+      return false
+    end
+    found[i] = l
+  end
+  if fence_is_shut() then return false end
+  leave_queues(w)
+  local here = attached(w)
+  local slots = {}
+  for i, want in ipairs(w.wants) do
+    local l = found[i]
+    local lease = make_lease(l, w.client, want, w.terms, w.secrets[i])
+    if w.remembered then lease.memos = {w.remembered} end
+    if not here then
+      lease.provisional = true
+      lease.stop = grace_end(w) < lease.limit and grace_end(w) or lease.limit
+      redis.call('PEXPIRE', canonical .. l.name, life(lease.stop))
+    else
+      -- taken back unless its replica says that it has it, which it does before it tells the caller
+      lease.sent_to = w.replica
+      l.sent = true
+      redis.call('SET', key('sent', lease.id), w.replica, 'PX', life(now + lease.ttl))
+    end
+    if w.session then redis.call('ZADD', key('bound', w.session), digits(lease.token), l.name .. '\n' .. lease.id) end
+    keep_lease(l, lease)
+    slots[i] = {l.name, lease.id, lease.token, ''}
+    happened('acquired', l.name, w.client, lease.token, lease.mode, nil, now - w.since)
+  end
+  if w.remembered then
+    local m = unpacked(redis.call('GET', w.remembered))
+    if m then
+      m.key = w.remembered
+      m.kind, m.waiter, m.slots = 'leases', nil, slots
+      keep_memo(m, now + 3600000000)
+    end
+  end
+  w.state, w.slots = 'granted', slots
+  keep_waiter(w)
+  if here then tell(w) end
+  return 'granted'
+end
+
+-- Serves the head of the queue for as long as it fits. A multi request that starts frees the heads of its other queues, so
+-- those are looked at too. A step grants, and drops, a bounded number; `more` names the locks that have more to give.
+local more, work, working = {}, {}, false
+local function serve(l)
+  while l.waiting > 0 do
+    local head = redis.call('ZRANGE', key('queue', l.name), 0, 0)[1]
+    local w = head and waiter_of(head)
+    if not head then
+      l.waiting = 0
+      l.dirty = true
+    elseif not w or w.state ~= 'waiting' then
+      redis.call('ZREM', key('queue', l.name), head)
+      l.waiting = l.waiting - 1
+      l.dirty = true
+    elseif grants_left == 0 or drops_left == 0 then
+      more[l.name] = true
+      return
+    else
+      local did = try_to_start(w) or (w.deadline <= now and 'over')
+      if not did then return end
+      if did == 'over' then
+        drops_left = drops_left - 1
+        give_up(w)
+      else
+        grants_left = grants_left - 1
+      end
+      for _, want in ipairs(w.wants) do
+        if want.name ~= l.name then work[#work + 1] = lock_at(want.name, true) end
+      end
+    end
+  end
+end
+hand_on = function(first)
+  work[#work + 1] = first
+  if working then return end  -- whoever is at it goes on
+  working = true
+  while #work > 0 do serve(table.remove(work)) end
+  working = false
+end
+
+-- What is over is over before it is asked about.
+local function settle_lease(l, lease)
+  if not lives(lease) then
+    end_lease(l, lease, why_over(lease))
+  elseif lease.sent_to and last_beat(lease.sent_to) + ask.lapse <= now then
+    if redis.call('DEL', key('sent', lease.id)) == 1 then
+      end_lease(l, lease, 'undelivered')  -- its replica has died before it could say that it has the grant
+    else
+      lease.sent_to = nil
+      store_lease(l, lease)
+    end
+  end
+end
+local function settle(l)
+  local held = l.holder
+  if held then
+    settle_lease(l, held)
+    if l.holder and l.shown ~= held.id then
+      -- Somebody has taken our key away. That of a session's lease is only late.
+      if held.session and not l.shown and
+         redis.call('SET', canonical .. l.name, held.id, 'NX', 'PX', life(effective_end(held))) then
+        l.shown = held.id
+      else
+        end_lease(l, held, 'forced', 'the key was deleted in the store')
+      end
+    end
+  elseif l.count > 0 and (l.bound or l.sent) then
+    for _, lease in ipairs(leases_of(l, l.count)) do settle_lease(l, lease) end
+  elseif l.count > 0 then
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('ends', l.name), 0, digits(now), 'LIMIT', 0, 256)) do
+      local lease = lease_of(l, id)
+      if lease then end_lease(l, lease, why_over(lease)) end
+    end
+  end
+  if l.count == 0 and l.shown then l.foreign = true end
+  if l.delay > 0 and l.delay <= now then
+    l.delay = 0
+    l.dirty = true
+  end
+end
+local unserved = {}  -- locks that were looked at in the middle of something else
+lock_at = function(name, raw)
+  local l = locks[name]
+  if not l then
+    l = read_lock(name)
+    locks[name] = l
+    settle(l)
+    if not raw then
+      hand_on(l)
+    elseif l.waiting > 0 then
+      unserved[#unserved + 1] = l
+    end
+  end
+  return l
+end
+
+-- When somebody has to look at the lock again on behalf of those who wait; 0: nobody does.
+local function next_look(l)
+  if l.waiting == 0 then return 0 end
+  if more[l.name] then return now end
+  local at = next_end(l)
+  local function by(instant) if instant < at then at = instant end end
+  if l.foreign then by(now + 1000000) end
+  if l.holder and l.holder.sent_to then by(last_beat(l.holder.sent_to) + ask.lapse) end
+  local head = redis.call('ZRANGE', key('queue', l.name), 0, 0)[1]
+  local w = head and waiter_of(head)
+  if w then
+    by(w.deadline)
+    by(attached(w) and last_beat(w.replica) + ask.lapse or grace_end(w))
+  end
+  if cannot_grant == 'closed' then by(fence.closed) end
+  return at > now and at or now
+end

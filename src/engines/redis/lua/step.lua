@@ -1,0 +1,67 @@
+-- The rules by which locks change, for everything that is not the plain case (see acquire.lua and release.lua).
+--
+-- One call of a script is one atomic decision at the server's time. It is a second writing of src/core/lock_table.cpp, which
+-- is the reference: the conformance suite and the differential test hold the two together. docs/spec/redis-keys.md says
+-- what every key is.
+--
+-- ARGV: the incarnation of the store, as learned on the connection that this call came by; the request, as JSON.
+-- ask: the request, decoded. Instants are microseconds since 1970: whole numbers below 2^53, which a Lua number holds exactly.
+
+local ask = cjson.decode(ARGV[2])
+local tag, canonical = ask.tag, ask.canonical
+local store = string.sub(ARGV[1], 1, 16)
+local clock = redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+local events, told = {}, {}      -- what happened; what waiters of the asking replica are to be told
+local locks, waiters, sessions, beats = {}, {}, {}, nil  -- what this step has looked at
+local counted = {waiters = 0, leases = 0}  -- by how much there are more or less of them now
+local grants_left, drops_left = 64, 256
+local NEVER = 9007199254740991
+
+local function pack(value) return cmsgpack.pack(value) end
+local function unpacked(raw) return raw and cmsgpack.unpack(raw) or nil end
+local function digits(number) return string.format('%.0f', number) end
+-- Milliseconds of life for a key that has to last until `instant`: rounded up, and one more because the store counts them
+-- from its own millisecond, so that nothing ends early.
+local function life(instant)
+  local ms = math.ceil((instant - now) / 1000) + 1
+  return digits(ms < 1 and 1 or ms)
+end
+
+local function happened(kind, lock, client, token, mode, reason, took)
+  events[#events + 1] = {kind, lock or '', client or '', token or 0, mode or '', reason or '', took or 0}
+end
+
+-- --- keys
+
+local function key(kind, name) return tag .. kind .. ':' .. name end
+local function memo_key(scope, client, request) return tag .. 'm:' .. scope .. '\n' .. client .. '\n' .. request end
+
+-- --- replicas: a waiter lives as long as the replica that speaks for it
+
+local function last_beat(replica)
+  if not beats then
+    beats = {}
+    local all = redis.call('HGETALL', tag .. 'replicas')
+    for i = 1, #all, 2 do beats[all[i]] = tonumber(all[i + 1]) end
+    if ask.me then beats[ask.me] = now end
+  end
+  return beats[replica] or 0
+end
+-- The asking replica speaks for somebody from now on.
+local function be_heard() redis.call('HSET', tag .. 'replicas', ask.me, digits(now)) end
+
+-- --- sessions
+
+local function session_of(id)
+  local s = sessions[id]
+  if s == nil then
+    s = unpacked(redis.call('GET', key('session', id))) or false
+    sessions[id] = s
+  end
+  return s
+end
+local function session_lives(id)
+  local s = session_of(id)
+  return s and not s.ended and s.stop > now
+end

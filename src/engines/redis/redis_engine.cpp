@@ -1,0 +1,1006 @@
+#include "engines/redis/redis_engine.hpp"
+
+#include "base/log.hpp"
+#include "base/secrets.hpp"
+#include "core/deadline_queue.hpp"
+#include "core/request_memory.hpp"
+#include "engines/redis/asking.hpp"
+#include "engines/redis/scripts.hpp"
+#include "engines/redis/telling.hpp"
+#include "engines/redis/wire/client.hpp"
+
+#include <boost/unordered/unordered_flat_map.hpp>
+
+#include <algorithm>
+#include <deque>
+#include <utility>
+
+namespace dislock {
+namespace {
+
+using redis::ask;
+using redis::reply;
+using redis::step;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+// How often a replica with waiters says that it is alive, and after what time it is taken for dead.
+constexpr duration heartbeat = seconds(1), lapse = seconds(3);
+// How often a replica looks for what has ended, while anything is in use, and asks after its waiters. Both
+// only repair what was missed: what ends is known in advance, and waiters are woken.
+constexpr duration sweeping = seconds(1), polling = seconds(5);
+constexpr std::size_t polled_at_once = 500;
+// How far the ceiling of tokens is raised at once, and how often.
+constexpr duration ceiling_ahead = seconds(2), ceiling_renewal = seconds(1);
+// Ends up to so far ahead are confirmed with the ceiling.
+constexpr duration longest_unconfirmed = seconds(30);
+// Rounds of a deadlock search in which the graph changed under it.
+constexpr int most_searches = 8;
+// As in events.lua.
+constexpr std::size_t events_a_page = 1000;
+// Rounds of raising the ceiling for one acquire.
+constexpr int most_raises = 3;
+
+std::string make_replica_name() {
+  system_secrets secrets;
+  return secrets.make<lock_id>().to_string().substr(0, 16);
+}
+
+class redis_engine final : public engine, private redis::client_listener {
+ public:
+  redis_engine(loop& where, const clock& time, redis_engine_options options)
+      : options_(std::move(options)),
+        loop_(where),
+        network_time_(time),
+        events_(options_.event_log_size),
+        me_(make_replica_name()),
+        common_(
+            ask::common({options_.side_prefix, options_.canonical_prefix, me_, options_.waiter_grace,
+                         options_.request_memory, lapse, options_.queue_max, options_.exclusive_failover})) {
+    about_.engine = "redis";
+    about_.grade = guarantee_class::c;
+    about_.fifo = about_.shared = about_.semaphore = about_.multi = about_.sessions = about_.lock_delay =
+        true;
+  }
+  ~redis_engine() override {
+    stopped_ = true;
+    client_->stop();
+  }
+
+  [[nodiscard]] bool at_rest() const noexcept { return client_->open() == 0; }
+  void count_now() { sweep({}); }
+  [[nodiscard]] std::optional<error> connect(boost::asio::io_context& io) {
+    redis::client_settings s;
+    s.url = options_.url;
+    s.scripts = {std::string(redis::table_script), std::string(redis::events_script)};
+    auto made = redis::redis_client::make(io, network_time_, std::move(s), *this);
+    if (!made) return made.error();
+    client_ = std::move(*made);
+    return std::nullopt;
+  }
+
+  const capabilities& about() const noexcept override { return about_; }
+  engine_health health() const override {
+    if (client_->ready()) return {};
+    return {false, client_->trouble()};
+  }
+  instant now() const noexcept override { return loop_.now(); }
+  bool overloaded() const noexcept override { return client_->open() > 20'000; }
+  event_log& events() noexcept override { return events_; }
+
+  void start(engine_listener& listener) override;
+  void stop(unique_function<void()> done) override;
+
+  void acquire(const acquire_request& request, completion<acquire_answer> done) override;
+  void release(const release_request& request, completion<answer<release_answers>> done) override;
+  void renew(const renew_request& request, completion<answer<renew_answers>> done) override;
+  void cancel(const call_id& call, completion<answer<cancelled>> done) override;
+  void force_release(lock_name name, std::optional<fencing_token> token, request_id request,
+                     std::string_view reason, completion<answer<forced>> done) override;
+  void open_session(client_id who, duration ttl, request_id request,
+                    completion<answer<session_opened>> done) override;
+  void keep_session(session_id id, request_id request, completion<answer<session_kept>> done) override;
+  void close_session(session_id id, request_id request, completion<answer<session_closed>> done) override;
+  void detach(ticket id, std::uint32_t epoch) override;
+  void undelivered(const granted& given) override;
+
+  void status(lock_name name, std::size_t holders, std::size_t waiters,
+              completion<answer<lock_view>> done) override;
+  void validate(lock_name name, fencing_token token, completion<answer<validity>> done) override;
+  void places(ticket id, completion<answer<std::optional<std::vector<place>>>> done) override;
+  void list(const lock_filter& filter, std::uint64_t cursor, std::size_t limit,
+            completion<answer<page<lock_view>>> done) override;
+  void sessions(std::uint64_t cursor, std::size_t limit,
+                completion<answer<page<session_view>>> done) override;
+  void edges(std::size_t limit, completion<answer<std::vector<wait_edge>>> done) override;
+  table_counts counts() const override { return counts_; }
+  void for_each_auto_renewed(
+      const std::function<void(const lease_proof&, duration, instant)>& visit) override;
+
+ private:
+  // A waiter that this replica speaks for.
+  struct waiting : core::timed {
+    waiting() : core::timed(core::timer_kind::waiter) {}
+    ticket id{};
+    std::uint32_t epoch = 0;
+    std::string lock;         // the first one
+    bool collecting = false;  // its outcome is being asked for
+  };
+  struct look : core::timed {
+    look() : core::timed(core::timer_kind::lock_delay) {}
+    std::string lock;
+  };
+  // An acquire, as often as it has to be asked.
+  struct asked {
+    std::string client, text;
+    std::vector<std::string> locks;
+  };
+  // A decision, or why there is none.
+  using outcome = boost::system::result<step, errc>;
+  using then = unique_function<void(const outcome&)>;
+
+  [[nodiscard]] ask question(std::string_view verb) const { return ask(common_, verb); }
+  void decide(std::string_view key, std::string&& text, then done);
+  void absorb(const step& s);
+  void tell(const redis::told_waiter& t, const redis::time_relation& time);
+  void claim(ticket id, std::uint32_t epoch, granted&& got);
+  void collect(ticket id);
+  void resolve(ticket id, std::uint32_t epoch, acquire_answer&& outcome);
+  void happened(const redis::told_event& e, std::int64_t at);
+  void share_events();
+  void read_events(const reply& rows);
+
+  void ask_for(std::shared_ptr<const asked> what, int raises, completion<acquire_answer> done);
+  void note_granted(const granted& got, instant at);
+  void queue_up(const step& s, const asked& what, completion<acquire_answer> done);
+  void search(ticket id, std::uint32_t epoch, std::string lock, int rounds,
+              unique_function<void(refusal_ptr)> done);
+  void keep_on(session_id id, std::string text, session_kept so_far, completion<answer<session_kept>> done);
+  void raise_ceiling(unique_function<void(bool)> done);
+  void in_use(instant until);
+  void watch(std::string_view lock, instant at);
+  void wake();
+  void wake_later();
+  [[nodiscard]] bool speaks_for_others() const noexcept {
+    return !waiting_.empty() || !auto_renewed_.empty();
+  }
+  void sweep(std::vector<std::string> names);
+  void beat();
+  void poll();
+  void list_edges(std::uint64_t cursor, std::size_t limit, std::vector<wait_edge> found,
+                  completion<answer<std::vector<wait_edge>>> done);
+
+  // A call that asks once and reads the rows of `done`.
+  template <class T, class Read>
+  void simple(std::string_view key, ask&& q, completion<answer<T>> done, Read read) {
+    decide(key, std::move(q).text(),
+           [done = std::move(done), read = std::move(read)](const outcome& o) mutable {
+             if (!o) return done(refuse(o.error()));
+             if (o->verdict() == "refused") return done(redis::read_refusal(o->out(), o->time()));
+             done(read(o->out().at(1), o->time()));
+           });
+  }
+
+  void on_connected(const redis::address&, const redis::server_facts&, std::uint64_t) override;
+  void on_lost(const redis::address&, std::string_view) override {}
+  void on_subscribed() override;
+  void on_message(std::string_view channel, std::string_view text) override;
+
+  const redis_engine_options options_;
+  loop& loop_;
+  const clock& network_time_;  // by which calls are given up
+  event_log events_;
+  const std::string me_;
+  const std::string common_;
+  capabilities about_;
+  system_secrets secrets_;
+  engine_listener* listener_ = nullptr;
+  bool stopped_ = false;
+
+  core::deadline_queue deadlines_;
+  boost::unordered_flat_map<std::uint64_t, std::unique_ptr<waiting>> waiting_;  // by ticket
+  boost::unordered_flat_map<std::string, std::unique_ptr<look>> looks_;
+  // A lease with autoRenew that was granted through this replica.
+  struct auto_renewed {
+    std::string lock;
+    lock_id id;
+    duration ttl{};
+    instant end{};
+  };
+  boost::unordered_flat_map<std::uint64_t, auto_renewed> auto_renewed_;  // by half of the id
+  table_counts counts_;
+  instant next_beat_ = never, next_sweep_ = never, next_poll_ = never, next_ceiling_ = never;
+  bool granted_lately_ = false;
+  redis::time_relation relation_{};                                   // of the newest answer
+  std::vector<std::pair<redis::told_event, std::int64_t>> unshared_;  // with the store's time
+  std::string last_read_ = "0-0";
+  bool sharing_ = false, unread_ = true;
+  std::vector<unique_function<void(bool)>> raising_;  // who waits for the ceiling
+  std::unique_ptr<redis::redis_client> client_;       // last: its end answers calls
+};
+
+// --- asking the store
+
+// Asks the script one thing. Nothing, if the answer has no place in this world, or none came.
+void redis_engine::decide(std::string_view key, std::string&& text, then done) {
+  if (stopped_) return done(errc::draining);
+  const std::string_view arguments[] = {text};
+  const std::string_view keys[] = {key};
+  redis::script_call call;
+  call.keys = keys;
+  call.arguments = arguments;
+  call.stamped = true;
+  const auto sent = now();
+  client_->run({.key = key}, call, later(network_time_.now(), options_.call_timeout),
+               [this, sent, done = std::move(done)](redis::response got) mutable {
+                 if (!got) {
+                   const bool may_stand = got.error().what == effect::unknown;
+                   return done(may_stand ? errc::outcome_unknown : errc::engine_unavailable);
+                 }
+                 if (got->failed()) {
+                   log::warn("redis", "a decision failed", {{"reason", got->text}});
+                   return done(errc::engine_unavailable);
+                 }
+                 const auto s = step::read(*got, sent);
+                 if (!s) return done(errc::internal_error);
+                 relation_ = s->time();
+                 for (const auto& e : s->events()) happened(e, s->time().now);
+                 done(*s);
+                 absorb(*s);
+               });
+}
+
+void redis_engine::absorb(const step& s) {
+  for (const auto& t : s.waiters()) tell(t, s.time());
+  std::vector<std::string> left;
+  next_sweep_ = std::min(next_sweep_, s.soonest());
+  for (const auto& l : s.looks()) {
+    watch(l.lock, l.at);
+    if (s.at_ceiling()) left.emplace_back(l.lock);
+  }
+  if (!left.empty())
+    raise_ceiling([this, left = std::move(left)](bool raised) mutable {
+      if (raised) sweep(std::move(left));
+    });
+  wake_later();
+}
+
+// --- events: one stream for all replicas
+
+void redis_engine::happened(const redis::told_event& told, std::int64_t at) {
+  event e;
+  e.type = told.type;
+  e.at = now();
+  e.lock = told.lock;
+  e.client = told.client;
+  e.reason = told.reason;
+  e.token = told.token;
+  e.mode = told.mode;
+  e.took = told.took;
+  if (listener_) listener_->on_event(e);
+  unshared_.emplace_back(told, at);
+  share_events();
+}
+
+// Writes what happened here into the stream, and reads what is new there. What happens meanwhile goes with
+// the next.
+void redis_engine::share_events() {
+  if (stopped_ || sharing_ || (unshared_.empty() && !unread_)) return;
+  sharing_ = true;
+  unread_ = false;
+  std::vector<std::string> words{last_read_, std::to_string(options_.event_log_size),
+                                 options_.side_prefix + "news", me_};
+  for (const auto& [e, at] : std::exchange(unshared_, {})) {
+    words.emplace_back(to_string(e.type));
+    words.push_back(std::to_string(at));
+    words.push_back(e.lock);
+    words.push_back(e.client);
+    words.push_back(e.token ? std::to_string(to_number(*e.token)) : std::string());
+    words.emplace_back(e.mode ? to_string(*e.mode) : std::string_view());
+    words.push_back(e.reason);
+    words.push_back(std::to_string(e.took.count()));
+  }
+  const std::vector<std::string_view> arguments(words.begin(), words.end());
+  const auto stream = options_.side_prefix + "events";
+  const std::string_view keys[] = {stream};
+  redis::script_call call;
+  call.script = 1;
+  call.keys = keys;
+  call.arguments = arguments;
+  client_->run({.key = stream}, call, later(network_time_.now(), options_.call_timeout),
+               [this](redis::response got) {
+                 sharing_ = false;
+                 if (got && got->is == reply::kind::array) {
+                   read_events(*got);
+                   if (got->items.size() == events_a_page) unread_ = true;
+                 }
+                 share_events();
+               });
+}
+
+void redis_engine::read_events(const reply& rows) {
+  for (const auto& row : rows.items) {
+    const auto told = redis::read_event(row);
+    if (!told) continue;
+    last_read_ = row.at(0).text;
+    event e;
+    e.type = told->first.type;
+    e.at = relation_.ours(told->second);
+    e.lock = told->first.lock;
+    e.client = told->first.client;
+    e.reason = told->first.reason;
+    e.token = told->first.token;
+    e.mode = told->first.mode;
+    e.took = told->first.took;
+    events_.append(e, std::strtoull(last_read_.c_str(), nullptr, 10));
+  }
+  events_.publish(events_.appended());
+}
+
+void redis_engine::on_subscribed() {
+  unread_ = true;
+  share_events();
+  if (!waiting_.empty()) next_poll_ = now();
+  wake_later();
+}
+
+// A waiter of this replica has something to collect ("ticket:epoch"), or another replica has written events.
+void redis_engine::on_message(std::string_view channel, std::string_view text) {
+  if (!channel.ends_with(me_)) {
+    unread_ = unread_ || text != me_;
+    // Something is in use somewhere: its replica may die, and then it is ours to end.
+    next_sweep_ = std::min(next_sweep_, later(now(), sweeping));
+    wake_later();
+    return share_events();
+  }
+  const auto id = ticket{redis::number_at_start(text)};
+  const auto colon = text.find(':');
+  if (colon == std::string_view::npos) return;
+  const auto epoch = static_cast<std::uint32_t>(redis::number_at_start(text.substr(colon + 1)));
+  if (text.ends_with(":superseded")) return resolve(id, epoch, dislock::refuse(errc::superseded));
+  collect(id);
+}
+
+// --- acquire
+
+void redis_engine::acquire(const acquire_request& r, completion<acquire_answer> done) {
+  std::vector<std::pair<lock_id, renewal_token>> secrets;
+  for (std::size_t i = 0; i < r.wants.size(); ++i)
+    secrets.emplace_back(secrets_.make<lock_id>(), secrets_.make<renewal_token>());
+  const call_id call{r.multi, r.multi ? lock_name() : r.wants[0].name, r.client, r.request};
+  auto q = question("acquire");
+  q.put_call(call, redis::print_of(r)).put(r.wants).put_secrets(secrets);
+  q.put("ttl", r.ttl).put("wait", r.wait).put("delay", r.lock_delay);
+  if (r.multi) q.put("multi", std::int64_t{1});
+  if (r.max_hold) q.put("max_hold", *r.max_hold);
+  if (r.auto_renew) q.put("auto", std::int64_t{1});
+  if (!r.session.empty()) q.put("session", r.session);
+  if (!r.reentry.empty()) q.put("reentry", r.reentry);
+  if (r.reentry_as_held) q.put("as_held", std::int64_t{1});
+  if (!r.metadata.empty()) q.put("metadata", r.metadata);
+  auto wanted = std::make_shared<asked>();
+  wanted->client = r.client.view();
+  for (const auto& w : r.wants) wanted->locks.emplace_back(w.name.view());
+  wanted->text = std::move(q).text();
+  ask_for(std::move(wanted), 0, std::move(done));
+}
+
+void redis_engine::ask_for(std::shared_ptr<const asked> what, int raises, completion<acquire_answer> done) {
+  decide(what->locks.front(), std::string(what->text),
+         [this, what, raises, done = std::move(done)](const outcome& o) mutable {
+           if (!o) return done(refuse(o.error()));
+           if (o->verdict() == "granted") {
+             auto got = redis::read_granted(o->out(), o->time());
+             note_granted(got, o->time().sent);
+             return done(std::move(got));
+           }
+           if (o->verdict() == "queued") return queue_up(*o, *what, std::move(done));
+           if (o->verdict() == "refused") return done(redis::read_refusal(o->out(), o->time()));
+           if (o->out().at(1).text == "closed" || raises == most_raises)
+             return done(refuse(errc::engine_unavailable));
+           raise_ceiling([this, what, raises, done = std::move(done)](bool raised) mutable {
+             if (!raised) return done(refuse(errc::engine_unavailable));
+             ask_for(std::move(what), raises + 1, std::move(done));
+           });
+         });
+}
+
+// What somebody above has to renew, and when something ends.
+void redis_engine::note_granted(const granted& got, instant at) {
+  for (std::size_t i = 0; i < got.leases.size(); ++i) {
+    const auto& g = got.leases[i];
+    in_use(g.end);
+    if (!g.renewed_until) continue;
+    auto_renewed_[g.id.bits[1]] = {got.locks[i], g.id, g.end - at, g.end};
+    next_beat_ = std::min(next_beat_, later(now(), heartbeat));
+  }
+}
+
+void redis_engine::queue_up(const step& s, const asked& what, completion<acquire_answer> done) {
+  const auto place = redis::read_queued(s.out(), s.time());
+  auto& w = waiting_[static_cast<std::uint64_t>(place.id)];
+  const bool again = w != nullptr || place.epoch > 0;
+  if (!w) w = std::make_unique<waiting>();
+  w->id = place.id;
+  w->epoch = place.epoch;
+  w->lock = what.locks.front();
+  deadlines_.schedule(*w, place.deadline);
+  in_use(place.deadline);
+  next_poll_ = std::min(next_poll_, later(now(), polling));
+  next_beat_ = std::min(next_beat_, later(now(), heartbeat));
+  if (again || s.out().at(5).number == 0) return done(place);
+
+  const auto stays = [this, at = s.time().now, what](auto then) {
+    for (const auto& lock : what.locks) {
+      redis::told_event e;
+      e.type = event_type::queued;
+      e.lock = lock;
+      e.client = what.client;
+      happened(e, at);
+    }
+    then();
+  };
+  if (!options_.detect_deadlocks) return stays([&] { done(place); });
+  search(place.id, place.epoch, w->lock, 0,
+         [this, place, stays, done = std::move(done)](refusal_ptr why) mutable {
+           if (!why) return stays([&] { done(place); });
+           if (const auto it = waiting_.find(static_cast<std::uint64_t>(place.id)); it != waiting_.end()) {
+             deadlines_.cancel(*it->second);
+             waiting_.erase(it);
+           }
+           done(std::move(why));
+         });
+}
+
+// Looks for a cycle that the newest wait has closed. The answer to the caller waits for it: a wait that can
+// never end is refused at once.
+void redis_engine::search(ticket id, std::uint32_t epoch, std::string lock, int rounds,
+                          unique_function<void(refusal_ptr)> done) {
+  auto q = question("graph");
+  q.put("waiter", std::string_view(std::to_string(static_cast<std::uint64_t>(id))));
+  decide(lock, std::move(q).text(),
+         [this, id, epoch, lock, rounds, done = std::move(done)](const outcome& o) mutable {
+           if (!o) return done(nullptr);
+           const auto seen = redis::read_graph(o->out());
+           if (seen.clients.empty()) return done(nullptr);
+           const auto cycle = core::find_deadlock(seen.graph, 0);
+           if (!cycle) return done(nullptr);
+           std::vector<cycle_step> steps;
+           for (const auto& c : *cycle)
+             steps.push_back({seen.clients[c.client], seen.locks[c.lock], seen.clients[c.blocker], c.behind});
+           auto q = question("refuse");
+           q.put("waiter", std::string_view(std::to_string(static_cast<std::uint64_t>(id))))
+               .put("epoch", std::int64_t{epoch})
+               .put("graph", std::string_view(seen.digest))
+               .put("cycle", steps);
+           decide(lock, std::move(q).text(),
+                  [this, id, epoch, lock, rounds, done = std::move(done)](const outcome& told) mutable {
+                    if (!told || told->verdict() != "refused") {
+                      if (told && rounds < most_searches)
+                        return search(id, epoch, std::move(lock), rounds + 1, std::move(done));
+                      return done(nullptr);
+                    }
+                    auto why = redis::read_refusal(told->out(), told->time());
+                    listener_->on_deadlock({now(), why->cycle.front().client, why->lock, why->cycle});
+                    done(std::move(why));
+                  });
+         });
+}
+
+// --- what becomes of waiters
+
+void redis_engine::tell(const redis::told_waiter& t, const redis::time_relation& time) {
+  const auto& out = *t.outcome;
+  if (out.at(0).text == "granted") return claim(t.id, t.epoch, redis::read_granted(out, time));
+  resolve(t.id, t.epoch, redis::read_refusal(out, time));
+}
+
+// From now on the grant is not taken back because nobody has it: so before anybody is told.
+void redis_engine::claim(ticket id, std::uint32_t epoch, granted&& got) {
+  if (stopped_) return;
+  std::vector<std::string> words{"DEL"};
+  for (const auto& g : got.leases) words.push_back(options_.side_prefix + "sent:" + g.id.to_string());
+  const std::vector<std::string_view> views(words.begin(), words.end());
+  const auto count = static_cast<std::int64_t>(got.leases.size());
+  client_->call({.key = views[1]}, views, later(network_time_.now(), options_.call_timeout),
+                [this, id, epoch, count, got = std::move(got)](redis::response deleted) mutable {
+                  if (!deleted || deleted->number != count) return collect(id);
+                  note_granted(got, now());
+                  resolve(id, epoch, std::move(got));
+                });
+}
+
+// What has become of a waiter: because it is over, or because nobody knows.
+void redis_engine::collect(ticket id) {
+  const auto it = waiting_.find(static_cast<std::uint64_t>(id));
+  if (it == waiting_.end() || it->second->collecting) return;
+  auto& w = *it->second;
+  w.collecting = true;
+  auto q = question("collect");
+  q.put("waiter", std::string_view(std::to_string(static_cast<std::uint64_t>(id))))
+      .put("epoch", std::int64_t{w.epoch});
+  decide(w.lock, std::move(q).text(), [this, id, epoch = w.epoch](const outcome& o) {
+    const auto still = waiting_.find(static_cast<std::uint64_t>(id));
+    if (still == waiting_.end()) return;
+    still->second->collecting = false;
+    if (still->second->epoch != epoch) return;
+    if (!o) {
+      deadlines_.schedule(*still->second, later(now(), heartbeat));
+      wake_later();
+      return;
+    }
+    if (o->verdict() == "granted") {
+      auto got = redis::read_granted(o->out(), o->time());
+      note_granted(got, o->time().sent);
+      return resolve(id, epoch, std::move(got));
+    }
+    if (o->verdict() == "elsewhere") {  // another replica speaks for it now
+      deadlines_.cancel(*still->second);
+      waiting_.erase(still);
+      return;
+    }
+    if (o->verdict() == "queued")
+      return deadlines_.schedule(*still->second, redis::read_queued(o->out(), o->time()).deadline);
+    resolve(id, epoch, redis::read_refusal(o->out(), o->time()));
+  });
+}
+
+void redis_engine::resolve(ticket id, std::uint32_t epoch, acquire_answer&& outcome) {
+  const auto it = waiting_.find(static_cast<std::uint64_t>(id));
+  if (it == waiting_.end()) {
+    if (const auto* got = std::get_if<granted>(&outcome)) undelivered(*got);
+    return;
+  }
+  if (it->second->epoch == epoch) {
+    deadlines_.cancel(*it->second);
+    waiting_.erase(it);
+  }
+  listener_->on_resolved(id, epoch, std::move(outcome));
+}
+
+void redis_engine::detach(ticket id, std::uint32_t epoch) {
+  const auto it = waiting_.find(static_cast<std::uint64_t>(id));
+  if (stopped_ || it == waiting_.end() || it->second->epoch != epoch) return;
+  auto q = question("detach");
+  q.put("waiter", std::string_view(std::to_string(static_cast<std::uint64_t>(id))))
+      .put("epoch", std::int64_t{epoch});
+  const auto lock = it->second->lock;
+  decide(lock, std::move(q).text(), [this, id, epoch](const outcome& o) {
+    // Without a request id that was its end, and the telling of it follows. With one its place is kept for
+    // the grace.
+    if (!o || o->out().at(1).number == 0) return;
+    const auto still = waiting_.find(static_cast<std::uint64_t>(id));
+    if (still == waiting_.end() || still->second->epoch != epoch) return;
+    if (o->out().at(1).number == 2)
+      next_sweep_ = std::min(next_sweep_, o->time().ours(o->out().at(2).number));
+    deadlines_.cancel(*still->second);
+    waiting_.erase(still);
+  });
+}
+
+void redis_engine::undelivered(const granted& given) {
+  if (stopped_) return;
+  for (std::size_t i = 0; i < given.leases.size() && i < given.locks.size(); ++i) {
+    auto_renewed_.erase(given.leases[i].id.bits[1]);
+    auto q = question("undelivered");
+    q.put("name", std::string_view(given.locks[i]))
+        .put("id", given.leases[i].id)
+        .put("told", std::int64_t{given.leases[i].told});
+    decide(given.locks[i], std::move(q).text(), [](const outcome&) {});
+  }
+}
+
+// --- giving back
+
+void redis_engine::release(const release_request& r, completion<answer<release_answers>> done) {
+  const call_id call{r.multi, r.multi ? lock_name() : r.leases[0].name, r.client, r.request};
+  auto q = question("release");
+  q.put_call(call, redis::print_of("release", r.leases, std::nullopt)).put(r.leases);
+  if (r.multi) q.put("multi", std::int64_t{1});
+  for (const auto& p : r.leases) auto_renewed_.erase(p.id.bits[1]);
+  simple<release_answers>(
+      r.leases[0].name.view(), std::move(q), std::move(done),
+      [](const reply& rows, const redis::time_relation&) {
+        release_answers out;
+        for (const auto& row : rows.items) {
+          if (row.at(0).number == 1) {
+            out.push_back(released{row.at(1).number != 0, static_cast<std::uint32_t>(row.at(2).number)});
+          } else {
+            auto why = std::make_shared<refusal>();
+            why->code = redis::read_code(row.at(1));
+            why->ended = redis::read_end(row.at(2));
+            out.push_back(refusal_ptr(std::move(why)));
+          }
+        }
+        return answer<release_answers>(std::move(out));
+      });
+}
+
+void redis_engine::renew(const renew_request& r, completion<answer<renew_answers>> done) {
+  const call_id call{r.multi, r.multi ? lock_name() : r.leases[0].name, r.client, r.request};
+  auto q = question("renew");
+  q.put_call(call, redis::print_of("renew", r.leases, r.ttl)).put(r.leases);
+  if (r.multi) q.put("multi", std::int64_t{1});
+  if (r.ttl) q.put("ttl", *r.ttl);
+  if (r.by_service) q.put("by_service", std::int64_t{1});
+  std::vector<std::uint64_t> kept;
+  if (r.by_service)
+    for (const auto& p : r.leases) kept.push_back(p.id.bits[1]);
+  simple<renew_answers>(
+      r.leases[0].name.view(), std::move(q), std::move(done),
+      [this, kept = std::move(kept)](const reply& rows, const redis::time_relation& time) {
+        renew_answers out;
+        for (const auto& row : rows.items) {
+          if (row.at(0).number == 1) {
+            const auto end = time.ours(row.at(1).number);
+            if (const auto i = out.size(); i < kept.size())
+              if (const auto it = auto_renewed_.find(kept[i]); it != auto_renewed_.end())
+                it->second.end = end;
+            out.push_back(renewed{end, fencing_token{static_cast<std::uint64_t>(row.at(2).number)}});
+          } else {
+            if (const auto i = out.size(); i < kept.size()) auto_renewed_.erase(kept[i]);
+            auto why = std::make_shared<refusal>();
+            why->code = redis::read_code(row.at(1));
+            why->ended = redis::read_end(row.at(2));
+            out.push_back(refusal_ptr(std::move(why)));
+          }
+        }
+        return answer<renew_answers>(std::move(out));
+      });
+}
+
+void redis_engine::cancel(const call_id& call, completion<answer<cancelled>> done) {
+  auto q = question("cancel");
+  q.put_call(call, 0);
+  simple<cancelled>(call.lock.view(), std::move(q), std::move(done),
+                    [](const reply& did, const redis::time_relation&) {
+                      return answer<cancelled>(cancelled{did.number != 0});
+                    });
+}
+
+void redis_engine::force_release(lock_name name, std::optional<fencing_token> token, request_id request,
+                                 std::string_view reason, completion<answer<forced>> done) {
+  auto q = question("force");
+  const auto print = core::fingerprint("force").add(token ? to_number(*token) : 0).value();
+  q.put_call({false, name, {}, request}, print).put("name", name.view()).put("reason", reason);
+  if (token) q.put("token", static_cast<std::int64_t>(to_number(*token)));
+  simple<forced>(name.view(), std::move(q), std::move(done),
+                 [](const reply& rows, const redis::time_relation&) {
+                   forced out;
+                   for (const auto& row : rows.items)
+                     out.tokens.push_back(fencing_token{static_cast<std::uint64_t>(row.number)});
+                   return answer<forced>(std::move(out));
+                 });
+}
+
+// --- sessions
+
+void redis_engine::open_session(client_id who, duration ttl, request_id request,
+                                completion<answer<session_opened>> done) {
+  auto q = question("open_session");
+  const std::pair<lock_id, renewal_token> secret{secrets_.make<lock_id>(), {}};
+  q.put_call({true, {}, who, request}, core::fingerprint("open").add(ttl).value())
+      .put("ttl", ttl)
+      .put_secrets({&secret, 1});
+  simple<session_opened>({}, std::move(q), std::move(done),
+                         [this](const reply& row, const redis::time_relation& time) {
+                           session_opened out;
+                           out.id = session_id::parse(row.at(0).text).value_or(session_id{});
+                           out.public_id = static_cast<std::uint64_t>(row.at(1).number);
+                           out.end = time.ours(row.at(2).number);
+                           out.ttl = duration(row.at(3).number);
+                           in_use(out.end);
+                           return answer<session_opened>(out);
+                         });
+}
+
+void redis_engine::keep_session(session_id id, request_id request, completion<answer<session_kept>> done) {
+  auto q = question("keep_session");
+  q.put_call({true, {}, {}, request}, core::fingerprint("keep").add(id).value()).put("session", id);
+  decide({}, std::move(q).text(), [this, id, done = std::move(done)](const outcome& o) mutable {
+    if (!o) return done(refuse(o.error()));
+    if (o->verdict() == "refused") return done(redis::read_refusal(o->out(), o->time()));
+    const auto& row = o->out().at(1);
+    const session_kept kept{o->time().ours(row.at(0).number), static_cast<std::size_t>(row.at(1).number)};
+    in_use(kept.end);
+    if (row.at(2).number < 0) return done(kept);
+    auto next = question("keep_session");
+    next.put("session", id).put("from", row.at(2).number);
+    keep_on(id, std::move(next).text(), kept, std::move(done));
+  });
+}
+
+// The keys of the session's other leases, piece by piece.
+void redis_engine::keep_on(session_id id, std::string text, session_kept so_far,
+                           completion<answer<session_kept>> done) {
+  decide({}, std::move(text), [this, id, so_far, done = std::move(done)](const outcome& o) mutable {
+    if (!o) return done(refuse(o.error()));
+    if (o->verdict() == "refused") return done(redis::read_refusal(o->out(), o->time()));
+    const auto& row = o->out().at(1);
+    so_far.end = std::min(so_far.end, o->time().ours(row.at(0).number));
+    if (row.at(2).number < 0) return done(so_far);
+    auto next = question("keep_session");
+    next.put("session", id).put("from", row.at(2).number);
+    keep_on(id, std::move(next).text(), so_far, std::move(done));
+  });
+}
+
+void redis_engine::close_session(session_id id, request_id request, completion<answer<session_closed>> done) {
+  auto q = question("close_session");
+  q.put_call({true, {}, {}, request}, core::fingerprint("close").add(id).value()).put("session", id);
+  simple<session_closed>(
+      {}, std::move(q), std::move(done), [this](const reply& row, const redis::time_relation&) {
+        next_sweep_ = now();  // more than one piece of it is taken apart then
+        return answer<session_closed>(session_closed{static_cast<std::size_t>(row.at(0).number)});
+      });
+}
+
+// --- what there is
+
+void redis_engine::status(lock_name name, std::size_t holders, std::size_t waiters,
+                          completion<answer<lock_view>> done) {
+  auto q = question("status");
+  q.put("name", name.view())
+      .put("holders", static_cast<std::int64_t>(holders))
+      .put("waiters", static_cast<std::int64_t>(waiters));
+  simple<lock_view>(name.view(), std::move(q), std::move(done),
+                    [](const reply& row, const redis::time_relation& time) {
+                      return answer<lock_view>(redis::read_view(row, time));
+                    });
+}
+
+void redis_engine::validate(lock_name name, fencing_token token, completion<answer<validity>> done) {
+  auto q = question("validate");
+  q.put("name", name.view()).put("token", static_cast<std::int64_t>(to_number(token)));
+  simple<validity>(name.view(), std::move(q), std::move(done),
+                   [](const reply& row, const redis::time_relation&) {
+                     validity v;
+                     v.current = row.at(0).number != 0;
+                     if (row.at(1).number > 0)
+                       v.latest = fencing_token{static_cast<std::uint64_t>(row.at(1).number)};
+                     return answer<validity>(v);
+                   });
+}
+
+void redis_engine::places(ticket id, completion<answer<std::optional<std::vector<place>>>> done) {
+  auto q = question("places");
+  q.put("waiter", std::string_view(std::to_string(static_cast<std::uint64_t>(id))));
+  const auto it = waiting_.find(static_cast<std::uint64_t>(id));
+  const auto key = it == waiting_.end() ? std::string() : it->second->lock;
+  simple<std::optional<std::vector<place>>>(
+      key, std::move(q), std::move(done), [](const reply& rows, const redis::time_relation& time) {
+        using found = std::optional<std::vector<place>>;
+        if (rows.items.empty()) return answer<found>(found());
+        std::vector<place> out;
+        for (const auto& row : rows.items)
+          out.push_back({row.at(0).text, static_cast<std::size_t>(row.at(1).number),
+                         redis::read_holders(row.at(2), time), static_cast<std::size_t>(row.at(3).number)});
+        return answer<found>(found(std::move(out)));
+      });
+}
+
+void redis_engine::list(const lock_filter& filter, std::uint64_t cursor, std::size_t limit,
+                        completion<answer<page<lock_view>>> done) {
+  if (cursor >= fencing_token_limit) return done(page<lock_view>());
+  auto q = question("list");
+  q.put("prefix", filter.prefix)
+      .put("client", filter.client)
+      .put("cursor", static_cast<std::int64_t>(cursor))
+      .put("limit", static_cast<std::int64_t>(limit));
+  simple<page<lock_view>>({}, std::move(q), std::move(done),
+                          [](const reply& row, const redis::time_relation& time) {
+                            page<lock_view> out;
+                            if (row.at(0).number > 0) out.next = static_cast<std::uint64_t>(row.at(0).number);
+                            for (const auto& view : row.at(1).items)
+                              out.items.push_back(redis::read_view(view, time));
+                            return answer<page<lock_view>>(std::move(out));
+                          });
+}
+
+void redis_engine::sessions(std::uint64_t cursor, std::size_t limit,
+                            completion<answer<page<session_view>>> done) {
+  if (cursor >= fencing_token_limit) return done(page<session_view>());
+  auto q = question("sessions");
+  q.put("cursor", static_cast<std::int64_t>(cursor)).put("limit", static_cast<std::int64_t>(limit));
+  simple<page<session_view>>(
+      {}, std::move(q), std::move(done), [](const reply& row, const redis::time_relation& time) {
+        page<session_view> out;
+        if (row.at(0).number > 0) out.next = static_cast<std::uint64_t>(row.at(0).number);
+        for (const auto& s : row.at(1).items)
+          out.items.push_back({static_cast<std::uint64_t>(s.at(0).number), s.at(1).text,
+                               time.ours(s.at(2).number), duration(s.at(3).number),
+                               static_cast<std::size_t>(s.at(4).number)});
+        return answer<page<session_view>>(std::move(out));
+      });
+}
+
+void redis_engine::edges(std::size_t limit, completion<answer<std::vector<wait_edge>>> done) {
+  list_edges(0, limit, {}, std::move(done));
+}
+
+void redis_engine::list_edges(std::uint64_t cursor, std::size_t limit, std::vector<wait_edge> found,
+                              completion<answer<std::vector<wait_edge>>> done) {
+  auto q = question("edges");
+  q.put("cursor", static_cast<std::int64_t>(cursor))
+      .put("limit", static_cast<std::int64_t>(limit - found.size()));
+  decide({}, std::move(q).text(),
+         [this, limit, found = std::move(found), done = std::move(done)](const outcome& o) mutable {
+           if (!o) return done(refuse(o.error()));
+           const auto& row = o->out().at(1);
+           for (const auto& e : row.at(1).items)
+             found.push_back({e.at(0).text, e.at(1).text, e.at(2).text, e.at(3).number != 0});
+           const auto next = row.at(0).number;
+           if (next == 0 || found.size() >= limit) return done(std::move(found));
+           list_edges(static_cast<std::uint64_t>(next), limit, std::move(found), std::move(done));
+         });
+}
+
+void redis_engine::for_each_auto_renewed(
+    const std::function<void(const lease_proof&, duration, instant)>& visit) {
+  for (const auto& [key, l] : auto_renewed_) visit({lock_name(l.lock), l.id, {}}, l.ttl, l.end);
+}
+
+// --- time
+
+void redis_engine::start(engine_listener& listener) {
+  listener_ = &listener;
+  loop_.on_wake([this] { wake(); });
+  client_->subscribe({options_.side_prefix + "news", options_.side_prefix + "to:" + me_});
+  client_->start();
+}
+
+void redis_engine::stop(unique_function<void()> done) {
+  stopped_ = true;
+  loop_.on_wake(nullptr);
+  client_->stop();
+  done();
+}
+
+void redis_engine::on_connected(const redis::address&, const redis::server_facts&, std::uint64_t) {
+  unread_ = true;
+  share_events();
+  next_sweep_ = now();
+  // What was told on the connection before may not have arrived.
+  if (!waiting_.empty()) next_poll_ = now();
+  wake_later();
+}
+
+// Something is in the store until then, at least.
+void redis_engine::in_use(instant until) {
+  next_sweep_ = std::min({next_sweep_, until, later(now(), sweeping)});
+  next_ceiling_ = std::min(next_ceiling_, later(now(), ceiling_renewal));
+  granted_lately_ = true;
+}
+
+void redis_engine::watch(std::string_view lock, instant at) {
+  auto& l = looks_[std::string(lock)];
+  if (!l) {
+    l = std::make_unique<look>();
+    l->lock = lock;
+  }
+  deadlines_.schedule(*l, at);
+}
+
+void redis_engine::wake_later() {
+  if (stopped_) return;
+  loop_.wake_at(std::min({deadlines_.next(), speaks_for_others() ? next_beat_ : never, next_sweep_,
+                          waiting_.empty() ? never : next_poll_, next_ceiling_}));
+}
+
+void redis_engine::wake() {
+  if (stopped_) return;
+  const auto at = now();
+  std::vector<std::string> names;
+  while (auto* t = deadlines_.due(at)) {
+    deadlines_.cancel(*t);
+    if (t->kind == core::timer_kind::waiter) {
+      collect(static_cast<waiting&>(*t).id);
+    } else {
+      names.push_back(std::move(static_cast<look&>(*t).lock));
+      looks_.erase(names.back());
+    }
+  }
+  if (!names.empty() || next_sweep_ <= at) sweep(std::move(names));
+  if (speaks_for_others() && next_beat_ <= at) beat();
+  if (!waiting_.empty() && next_poll_ <= at) poll();
+  if (next_ceiling_ <= at) {
+    next_ceiling_ = never;
+    if (std::exchange(granted_lately_, false) || !waiting_.empty()) {
+      next_ceiling_ = later(at, ceiling_renewal);
+      raise_ceiling([](bool) {});
+    }
+  }
+  wake_later();
+}
+
+// Ends what is over, and looks at `names`, whose waiters something may have come free for.
+void redis_engine::sweep(std::vector<std::string> names) {
+  next_sweep_ = never;
+  auto q = question("sweep");
+  if (!names.empty()) q.put("names", names);
+  decide({}, std::move(q).text(), [this](const outcome& o) {
+    if (!o) {
+      next_sweep_ = std::min(next_sweep_, later(now(), sweeping));
+      return wake_later();
+    }
+    const auto& row = o->out().at(1);
+    for (const auto& lease : row.at(2).items) {
+      const auto id = lock_id::parse(lease.at(1).text).value_or(lock_id{});
+      auto_renewed_[id.bits[1]] = {lease.at(0).text, id, duration(lease.at(2).number),
+                                   o->time().ours(lease.at(3).number)};
+    }
+    counts_.active_locks = static_cast<std::size_t>(row.at(3).number);
+    counts_.leases = static_cast<std::size_t>(std::max<std::int64_t>(0, row.at(4).number));
+    counts_.waiters = static_cast<std::size_t>(std::max<std::int64_t>(0, row.at(5).number));
+    counts_.sessions = static_cast<std::size_t>(row.at(6).number);
+    const bool more = row.at(0).number != 0;
+    const bool anything = counts_.active_locks + counts_.waiters + counts_.sessions > 0;
+    const auto next = more ? now() : o->time().ours(row.at(1).number);
+    next_sweep_ = std::min({next_sweep_, next, later(now(), anything ? sweeping : polling)});
+  });
+}
+
+void redis_engine::beat() {
+  next_beat_ = later(now(), heartbeat);
+  decide({}, question("beat").text(), [](const outcome&) {});
+}
+
+// Asks after waiters whose outcome should have been told; a slow repair of messages that were lost.
+void redis_engine::poll() {
+  next_poll_ = later(now(), polling);
+  std::vector<std::string> ids;
+  const auto ask_after = [&] {
+    auto q = question("news");
+    q.put("waiters", ids);
+    ids.clear();
+    decide({}, std::move(q).text(), [this](const outcome& o) {
+      if (!o) return;
+      for (const auto& id : o->out().at(1).items)
+        collect(ticket{static_cast<std::uint64_t>(std::strtoull(id.text.c_str(), nullptr, 10))});
+    });
+  };
+  for (const auto& [number, w] : waiting_) {
+    ids.push_back(std::to_string(number));
+    if (ids.size() == polled_at_once) ask_after();
+  }
+  if (!ids.empty()) ask_after();
+}
+
+// Raises the ceiling that tokens may reach, and the horizon of ends; both count once the replicas have them.
+void redis_engine::raise_ceiling(unique_function<void(bool)> done) {
+  raising_.push_back(std::move(done));
+  if (raising_.size() > 1) return;
+  auto q = question("raise");
+  q.put("ahead", ceiling_ahead).put("longest", longest_unconfirmed);
+  const auto finish = [this](bool raised) {
+    for (auto& each : std::exchange(raising_, {})) each(raised);
+  };
+  decide({}, std::move(q).text(), [this, finish](const outcome& o) {
+    if (!o) return finish(false);
+    const auto& row = o->out().at(1);
+    auto confirm = question("confirm");
+    confirm.put("ceiling", row.at(0).number).put("horizon", row.at(1).number);
+    decide({}, std::move(confirm).text(), [finish](const outcome& confirmed) {
+      finish(confirmed && confirmed->out().at(1).at(0).number == 1);
+    });
+  });
+}
+
+}  // namespace
+
+result<std::unique_ptr<engine>> make_redis_engine(boost::asio::io_context& io, loop& where, const clock& time,
+                                                  redis_engine_options options) {
+  auto made = std::make_unique<redis_engine>(where, time, std::move(options));
+  if (auto wrong = made->connect(io)) return std::move(*wrong);
+  return std::unique_ptr<engine>(std::move(made));
+}
+
+void count_now(engine& e) {
+  static_cast<redis_engine&>(e).count_now();
+}
+
+bool is_at_rest(const engine& e) {
+  return static_cast<const redis_engine&>(e).at_rest();
+}
+
+}  // namespace dislock

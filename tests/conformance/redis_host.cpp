@@ -1,0 +1,240 @@
+#include "redis_host.hpp"
+
+#include "engine/test_manual_loop.hpp"
+#include "engines/redis/redis_engine.hpp"
+#include "engines/redis/wire/test_redis.hpp"
+
+#include <boost/asio/io_context.hpp>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <fcntl.h>
+#include <list>
+#include <sstream>
+#include <stdexcept>
+#include <unistd.h>
+
+namespace dislock::testing_engines {
+namespace {
+
+/// The clock of the preloaded library (frozen_clock.c): a file that the server maps.
+class server_clock {
+ public:
+  explicit server_clock(const std::string& path)
+      : file_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600)) {
+    if (file_ < 0 || ::ftruncate(file_, sizeof(std::int64_t)) != 0)
+      throw std::runtime_error("no clock for the server");
+    void* page = ::mmap(nullptr, sizeof(std::int64_t), PROT_READ | PROT_WRITE, MAP_SHARED, file_, 0);
+    if (page == MAP_FAILED) throw std::runtime_error("no clock for the server");
+    microseconds_ = static_cast<volatile std::int64_t*>(page);
+  }
+  ~server_clock() {
+    ::munmap(const_cast<std::int64_t*>(microseconds_), sizeof(std::int64_t));
+    ::close(file_);
+  }
+  server_clock(const server_clock&) = delete;
+  server_clock& operator=(const server_clock&) = delete;
+
+  void set(instant to) { *microseconds_ = to.time_since_epoch().count(); }
+
+ private:
+  int file_;
+  volatile std::int64_t* microseconds_ = nullptr;
+};
+
+}  // namespace
+
+class redis_world::impl {
+ public:
+  explicit impl(manual_clock& time)
+      : time_(time), port_(redis::free_port()), server_time_(time.now()), clock_(folder_.path("clock")) {
+    clock_.set(server_time_);
+    server_.emplace(std::vector<std::string>{
+        "env", "LD_PRELOAD=" DISLOCK_FROZEN_CLOCK_LIBRARY, "DISLOCK_FROZEN_CLOCK=" + folder_.path("clock"),
+        "redis-server", "--port", std::to_string(port_), "--bind", "127.0.0.1", "--save", "", "--appendonly",
+        "no", "--dir", folder_.path(), "--loglevel", "warning", "--logfile", folder_.path("log")});
+    if (!redis::comes_true([&] { return redis::test_line(port_).open(); }))
+      throw std::runtime_error("redis-server does not come up");
+  }
+
+  dislock::engine& add(const host_settings& settings, engine_listener& listener) {
+    redis_engine_options options;
+    options.url = *redis::parse_store_url("redis://127.0.0.1:" + std::to_string(port_));
+    options.waiter_grace = settings.waiter_grace;
+    options.request_memory = settings.request_memory;
+    options.event_log_size = settings.event_log_size;
+    auto& r = replicas_.emplace_back();
+    r.io = std::make_unique<boost::asio::io_context>();
+    r.loop = std::make_unique<manual_loop>(time_);
+    auto made = make_redis_engine(*r.io, *r.loop, network_time_, options);
+    if (!made) throw std::runtime_error(made.error().detail);
+    r.engine = std::move(*made);
+    r.engine->start(listener);
+    if (!run_until([&r] { return r.engine->health().ready; }))
+      throw std::runtime_error("no connection to the server");
+    rest();
+    return *r.engine;
+  }
+
+  void kill(const dislock::engine& which) {
+    std::erase_if(replicas_, [&](const replica& r) { return r.engine.get() == &which; });
+  }
+
+  bool run_until(const std::function<bool()>& done) {
+    const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    for (;;) {
+      for (auto& r : replicas_) r.loop->run_ready();
+      if (done()) return true;
+      if (std::chrono::steady_clock::now() > give_up) return false;
+      for (auto& r : replicas_) {
+        r.io->restart();
+        if (replicas_.size() == 1) {
+          r.io->run_one_for(std::chrono::milliseconds(50));
+        } else {
+          r.io->run_for(std::chrono::microseconds(100));
+        }
+      }
+    }
+  }
+
+  void rest() {
+    // What one engine publishes reaches the others a moment later, through the server.
+    for (std::size_t round = 0; round < replicas_.size(); ++round) {
+      for (auto& r : replicas_)
+        if (!run_until([&r] { return is_at_rest(*r.engine); }))
+          throw std::runtime_error("an engine does not come to rest");
+      if (replicas_.size() > 1) hear_messages();
+    }
+  }
+  void count() {
+    for (auto& r : replicas_) count_now(*r.engine);
+    rest();
+  }
+  void pass(duration d) {
+    const auto until = time_.now() + d;
+    const auto next = [this] {
+      auto at = never;
+      for (auto& r : replicas_) at = std::min(at, r.loop->alarm());
+      return at;
+    };
+    for (rest(); next() <= until; rest()) move(std::max(next() - time_.now(), duration::zero()));
+    move(until - time_.now());
+    rest();
+  }
+  void set_back_engines(duration d) { time_ = manual_clock(time_.now() - d); }
+  std::string say(const std::string& command) {
+    std::istringstream in(command);
+    std::vector<std::string> words;
+    for (std::string w; in >> w;) words.push_back(w);
+    const std::vector<std::string_view> views(words.begin(), words.end());
+    redis::test_line line(port_);
+    line.send_words(views);
+    const auto got = line.receive();
+    return got.is == redis::reply::kind::integer ? std::to_string(got.number) : got.text;
+  }
+
+ private:
+  struct replica {
+    std::unique_ptr<boost::asio::io_context> io;
+    std::unique_ptr<manual_loop> loop;
+    std::unique_ptr<dislock::engine> engine;
+  };
+
+  // A message is written to the sockets of those who listen before the answer to the call that published it
+  // is: what was published before this question was answered is there after it.
+  void hear_messages() {
+    (void)say("PING");
+    for (auto& r : replicas_) {
+      r.io->restart();
+      r.io->run_for(std::chrono::milliseconds(1));
+      r.loop->run_ready();
+    }
+  }
+  void move(duration d) {
+    time_.advance(d);
+    server_time_ += d;
+    clock_.set(server_time_);
+  }
+
+  manual_clock& time_;
+  boottime_clock network_time_;
+  redis::test_folder folder_;
+  const std::uint16_t port_;
+  instant server_time_;
+  server_clock clock_;
+  std::optional<redis::test_process> server_;
+  std::list<replica> replicas_;
+};
+
+redis_world::redis_world(manual_clock& time) : impl_(std::make_unique<impl>(time)) {}
+redis_world::~redis_world() = default;
+engine& redis_world::add(const host_settings& settings, engine_listener& listener) {
+  return impl_->add(settings, listener);
+}
+void redis_world::kill(engine& which) {
+  impl_->kill(which);
+}
+bool redis_world::run_until(const std::function<bool()>& done) {
+  return impl_->run_until(done);
+}
+void redis_world::rest() {
+  impl_->rest();
+}
+void redis_world::settle() {
+  impl_->rest();
+  impl_->count();
+}
+void redis_world::pass(duration d) {
+  impl_->pass(d);
+}
+void redis_world::set_back_engines(duration d) {
+  impl_->set_back_engines(d);
+}
+std::string redis_world::say(const std::string& command) {
+  return impl_->say(command);
+}
+
+namespace {
+
+class redis_host final : public engine_host {
+ public:
+  redis_host(const host_settings& settings, manual_clock& time, engine_listener& listener)
+      : settings_(settings), listener_(listener), world_(time), engine_(&world_.add(settings, listener)) {}
+
+  dislock::engine& engine() override { return *engine_; }
+  bool run_until(const std::function<bool()>& done) override { return world_.run_until(done); }
+  void settle() override { world_.settle(); }
+  void pass(duration d) override { world_.pass(d); }
+  bool outlives_its_process() const override { return true; }
+  void restart(ending how, duration clock_moves) override {
+    if (how == ending::stop) {
+      bool stopped = false;
+      engine_->stop([&stopped] { stopped = true; });
+      if (!run_until([&stopped] { return stopped; })) throw std::runtime_error("the engine does not stop");
+    }
+    world_.kill(*engine_);
+    if (clock_moves < duration::zero()) {
+      world_.set_back_engines(-clock_moves);
+    } else {
+      world_.pass(clock_moves);
+    }
+    engine_ = &world_.add(settings_, listener_);
+  }
+  bool store_runs_on() const override { return true; }
+  bool counts_remembered() const override { return false; }
+
+ private:
+  const host_settings settings_;
+  engine_listener& listener_;
+  redis_world world_;
+  dislock::engine* engine_;
+};
+
+}  // namespace
+
+std::unique_ptr<engine_host> make_redis_host(const host_settings& settings, manual_clock& time,
+                                             engine_listener& listener) {
+  return std::make_unique<redis_host>(settings, time, listener);
+}
+
+}  // namespace dislock::testing_engines

@@ -1,0 +1,48 @@
+// Redis engines with a real redis-server, whose clock is the test's.
+#pragma once
+
+#include "engine_host.hpp"
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace dislock::testing_engines {
+
+[[nodiscard]] std::unique_ptr<engine_host> make_redis_host(const host_settings& settings, manual_clock& time,
+                                                           engine_listener& listener);
+
+/// A redis-server of a test's own, whose wall clock stands still until the test moves it, and the engines on
+/// it, on one thread and one clock of their own. They end with the test, also where that crashes.
+class redis_world {
+ public:
+  explicit redis_world(manual_clock& time);
+  ~redis_world();
+  redis_world(const redis_world&) = delete;
+  redis_world& operator=(const redis_world&) = delete;
+
+  /// One more engine, connected and at rest.
+  engine& add(const host_settings& settings, engine_listener& listener);
+  /// Like kill -9: what it has not sent is never sent.
+  void kill(engine& which);
+
+  /// False: that does not happen any more.
+  [[nodiscard]] bool run_until(const std::function<bool()>& done);
+  /// Lets everything happen that is already due, in all engines.
+  void rest();
+  /// As `rest`, and `counts()` are those of now.
+  void settle();
+  /// The time of the server and of the engines.
+  void pass(duration d);
+  /// The time of the engines alone. REQUIRES: there is no engine.
+  void set_back_engines(duration d);
+  /// What a redis-cli would say. Words separated by single spaces.
+  std::string say(const std::string& command);
+
+ private:
+  class impl;
+  std::unique_ptr<impl> impl_;
+};
+
+}  // namespace dislock::testing_engines
