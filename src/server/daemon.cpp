@@ -3,6 +3,7 @@
 #include "base/log.hpp"
 #include "engines/embedded/embedded_engine.hpp"
 #include "engines/memory/memory_engine.hpp"
+#include "engines/redis/redis_engine.hpp"
 #include "http/server.hpp"
 #include "server/openapi_text.hpp"
 #include "server/service.hpp"
@@ -42,7 +43,8 @@ core::table_options table_of(const config& settings) {
 }
 
 // Null, with the reason on stderr, when the engine cannot be had.
-std::unique_ptr<dislock::engine> make_engine(const config& settings, loop& strand, clock& time) {
+std::unique_ptr<dislock::engine> make_engine(const config& settings, asio::io_context& io, loop& strand,
+                                             clock& time) {
   const std::string_view url = settings.engine;
   if (url == "memory:" || url == "memory") {
     local_engine_options options;
@@ -68,7 +70,26 @@ std::unique_ptr<dislock::engine> make_engine(const config& settings, loop& stran
     std::fprintf(stderr, "dislockd: %s\n", opened.error().message.c_str());
     return nullptr;
   }
-  std::fprintf(stderr, "dislockd: the engine %s is not one of memory: and embedded:/path\n",
+  if (url.starts_with("redis://") || url.starts_with("rediss://")) {
+    auto where = redis::parse_store_url(url);
+    if (!where) {
+      std::fprintf(stderr, "dislockd: the engine %s: %s\n", redact_url(url).c_str(),
+                   where.error().detail.c_str());
+      return nullptr;
+    }
+    redis_engine_options options;
+    options.url = std::move(*where);
+    options.waiter_grace = settings.waiter_grace;
+    options.request_memory = settings.request_memory;
+    options.detect_deadlocks = settings.deadlock_detection;
+    options.event_log_size = settings.event_log_size;
+    auto made = make_redis_engine(io, strand, time, std::move(options));
+    if (made) return std::move(*made);
+    std::fprintf(stderr, "dislockd: %s\n", made.error().detail.c_str());
+    return nullptr;
+  }
+  std::fprintf(stderr,
+               "dislockd: the engine %s is not one of memory:, embedded:/path and redis://host:port/db\n",
                redact_url(url).c_str());
   return nullptr;
 }
@@ -153,7 +174,7 @@ int run_daemon(const config& settings) {
   const auto wait_clock = make_asio_loop(io, time);
   const auto renew_clock = make_asio_loop(io, time);
   const auto event_clock = make_asio_loop(io, time);
-  const auto engine = make_engine(settings, *strand, time);
+  const auto engine = make_engine(settings, io, *strand, time);
   if (!engine) return 1;
 
   http::options how;
