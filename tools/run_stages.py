@@ -117,15 +117,10 @@ def configure(stage, preset):
     return stage.run(["cmake", "--preset", preset, *options], BUILD_LIMIT) == 0
 
 
-def programs(preset, wanted):
-    """The targets that link a program for whose path `wanted` is true."""
-    listing = subprocess.run(["ninja", "-C", build_folder(preset), "-t", "targets", "all"], capture_output=True, text=True, check=False)
+def fuzz_programs():
+    listing = subprocess.run(["ninja", "-C", build_folder("fuzz"), "-t", "targets", "all"], capture_output=True, text=True, check=False)
     rules = (line.rsplit(": ", 1) for line in listing.stdout.split("\n") if "_EXECUTABLE_LINKER__" in line)
-    return sorted(path for path, _ in rules if wanted(pathlib.PurePath(path)))
-
-
-def is_fuzz_target(path):
-    return path.name.endswith("_fuzz") or path.name.startswith("fuzz_") or path.parts[0] == "fuzz"
+    return sorted(path for path, _ in rules if path.endswith("_fuzz"))
 
 
 def build(stage, preset, targets):
@@ -133,16 +128,12 @@ def build(stage, preset, targets):
     if not configure(stage, preset):
         stage.fail(f"cannot configure ({preset})")
     elif stage.run(["ninja", "-C", build_folder(preset), "-j", str(CORES), *(["-k", "0"] if targets is None else []),
-                    *(targets(preset) if targets else [])], BUILD_LIMIT) != 0:
+                    *(targets or [])], BUILD_LIMIT) != 0:
         stage.fail(f"cannot build ({preset})")
     else:
         return True
     stage.show_errors()
     return False
-
-
-def test_programs(preset):
-    return programs(preset, lambda path: path.parts[0] == "tests" and not is_fuzz_target(path))
 
 
 def without_address_randomisation():
@@ -245,14 +236,14 @@ def release_tests(selection, required):
 
 def sanitized_tests(preset):
     def run(stage):
-        if build(stage, preset, test_programs):
+        if build(stage, preset, ["unit_tests", "conformance_tests"]):
             wrapper = without_address_randomisation() if preset == "tsan" else []
             run_ctest(stage, preset, ["-L", "^(unit|conformance)$"], True, wrapper, **SANITIZER_SETTINGS)
     return run
 
 
 def gcc_tests(stage):
-    if build(stage, "gcc", test_programs):
+    if build(stage, "gcc", ["unit_tests"]):
         run_ctest(stage, "gcc", ["-L", "^unit$"], True)
 
 
@@ -261,8 +252,8 @@ def fuzz(stage):
         stage.fail("cannot configure (fuzz)")
         stage.show_errors()
         return
-    targets = programs("fuzz", is_fuzz_target)
-    if targets and build(stage, "fuzz", lambda preset: targets):
+    targets = fuzz_programs()
+    if targets and build(stage, "fuzz", targets):
         gate = threading.Semaphore(CORES)
         threads = [threading.Thread(target=fuzz_one, args=(stage, target, gate)) for target in targets]
         for thread in threads:
