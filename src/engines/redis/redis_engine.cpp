@@ -468,12 +468,12 @@ void redis_engine::search(ticket id, std::uint32_t epoch, std::string lock, int 
            std::vector<cycle_step> steps;
            for (const auto& c : *cycle)
              steps.push_back({seen.clients[c.client], seen.locks[c.lock], seen.clients[c.blocker], c.behind});
-           auto q = question("refuse");
-           q.put("waiter", std::string_view(std::to_string(static_cast<std::uint64_t>(id))))
+           auto verdict = question("refuse");
+           verdict.put("waiter", std::string_view(std::to_string(static_cast<std::uint64_t>(id))))
                .put("epoch", std::int64_t{epoch})
                .put("graph", std::string_view(seen.digest))
                .put("cycle", steps);
-           decide(lock, std::move(q).text(),
+           decide(lock, std::move(verdict).text(),
                   [this, id, epoch, lock, rounds, done = std::move(done)](const outcome& told) mutable {
                     if (!told || told->verdict() != "refused") {
                       if (told && rounds < most_searches)

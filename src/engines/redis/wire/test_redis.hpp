@@ -137,7 +137,9 @@ class test_line {
   test_line& operator=(const test_line&) = delete;
 
   [[nodiscard]] bool open() const noexcept { return socket_ >= 0; }
-  void send(std::initializer_list<std::string_view> words) const { send_words({words.begin(), words.size()}); }
+  void send(std::initializer_list<std::string_view> words) const {
+    send_words({words.begin(), words.size()});
+  }
   void send_words(std::span<const std::string_view> words) const {
     std::string out;
     append_command(out, words);
