@@ -279,7 +279,9 @@ TEST_F(DurabilityGate, AfterAFailureNothingIsGrantedByTimeAnyMore) {
   fail();
   const auto appended = log_.appended;
   pass(120s);
-  engine_->undelivered(last_, 0);
+  granted given;
+  given.leases.emplace_back().id = last_;
+  engine_->undelivered(given);
   loop_.run_ready();
   EXPECT_THAT(said(), IsEmpty());
   EXPECT_EQ(engine_->counts().leases, 1u);

@@ -60,7 +60,7 @@ class renewals final : public engine {
     inner_->close_session(s, r, std::move(d));
   }
   void detach(ticket t, std::uint32_t e) override { inner_->detach(t, e); }
-  void undelivered(const lock_id& id, std::uint32_t told) override { inner_->undelivered(id, told); }
+  void undelivered(const granted& given) override { inner_->undelivered(given); }
   void status(lock_name n, std::size_t h, std::size_t w, completion<answer<lock_view>> d) override {
     inner_->status(n, h, w, std::move(d));
   }
