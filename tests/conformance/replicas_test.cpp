@@ -54,22 +54,27 @@ class Replicas : public testing::Test {
     return out;
   }
   std::optional<acquire_answer> told(replica& at, const queued& q) {
-    world_.rest();
     for (const auto& r : at.told.resolved)
       if (r.id == q.id && r.epoch == q.epoch) return r.outcome;
     return std::nullopt;
   }
-  bool granted_at(replica& at, const queued& q) {
-    const auto outcome = told(at, q);
-    return outcome && is_granted(*outcome);
+  // What one engine publishes reaches the others when the server and the machine like.
+  acquire_answer outcome_of(replica& at, const queued& q) {
+    if (!world_.run_until([&] { return told(at, q).has_value(); }))
+      throw std::runtime_error("a waiter is told nothing");
+    return *told(at, q);
   }
-  std::vector<std::string> events(replica& at) {
-    world_.rest();
+  bool granted_at(replica& at, const queued& q) { return is_granted(outcome_of(at, q)); }
+  std::vector<std::string> events(replica& at, std::size_t expected) {
     std::vector<std::string> out;
-    EXPECT_TRUE(at.is->events().after(0, [&](const logged_event& e) {
-      out.push_back(std::string(to_string(e.type)) + " " + e.client);
-      return true;
-    }));
+    (void)world_.run_until([&] {
+      out.clear();
+      EXPECT_TRUE(at.is->events().after(0, [&](const logged_event& e) {
+        out.push_back(std::string(to_string(e.type)) + " " + e.client);
+        return true;
+      }));
+      return out.size() >= expected;
+    });
     return out;
   }
 
@@ -94,11 +99,11 @@ TEST_F(Replicas, HandOnInOneOrderOfArrivalWhoeverReleases) {
   ASSERT_TRUE(release(b_, lease.id)) << "at another replica than that of the grant";
   ASSERT_TRUE(granted_at(b_, bob));
   EXPECT_FALSE(told(a_, carol));
-  ASSERT_TRUE(release(b_, lease_of(*told(b_, bob)).id));
+  ASSERT_TRUE(release(b_, lease_of(outcome_of(b_, bob)).id));
   ASSERT_TRUE(granted_at(a_, carol));
-  ASSERT_TRUE(release(a_, lease_of(*told(a_, carol)).id));
+  ASSERT_TRUE(release(a_, lease_of(outcome_of(a_, carol)).id));
   ASSERT_TRUE(granted_at(b_, dan));
-  EXPECT_GT(lease_of(*told(b_, dan)).token, lease_of(*told(a_, carol)).token);
+  EXPECT_GT(lease_of(outcome_of(b_, dan)).token, lease_of(outcome_of(a_, carol)).token);
 }
 
 TEST_F(Replicas, NoticeAnExpiryThatNobodyHereGranted) {
@@ -123,7 +128,7 @@ TEST_F(Replicas, LetAClientChangeInMidWait) {
   const auto moved = wait_at(b_, "bob", {}, "r1");
   EXPECT_EQ(moved.id, bob.id);
   EXPECT_GT(moved.epoch, bob.epoch);
-  EXPECT_EQ(code(*told(a_, bob)), errc::superseded);
+  EXPECT_EQ(code(outcome_of(a_, bob)), errc::superseded);
   ASSERT_TRUE(release(a_, alice.id));
   EXPECT_TRUE(granted_at(b_, moved)) << "in the place of before";
   EXPECT_FALSE(told(b_, carol));
@@ -185,8 +190,9 @@ TEST_F(Replicas, TellOfEverythingInOneOrder) {
   wait_at(b_, "bob");
   ASSERT_TRUE(release(a_, alice.id));
   const std::vector<std::string> all{"acquired alice", "queued bob", "released alice", "acquired bob"};
-  EXPECT_EQ(events(a_), all);
-  EXPECT_EQ(events(b_), all);
+  // Between replicas the order is that of their writing it down.
+  EXPECT_THAT(events(a_, 4), testing::UnorderedElementsAreArray(all));
+  EXPECT_EQ(events(a_, 4), events(b_, 4));
 }
 
 TEST_F(Replicas, RenewTheAutoRenewedLeasesOfADeadOne) {
@@ -196,10 +202,9 @@ TEST_F(Replicas, RenewTheAutoRenewedLeasesOfADeadOne) {
     b_.is->for_each_auto_renewed([&](const lease_proof& p, duration, instant) { out.push_back(p.id); });
     return out;
   };
-  world_.rest();
   EXPECT_THAT(listed(), IsEmpty());
   world_.kill(*a_.is);
-  world_.pass(4s);
+  world_.pass(6s);
   EXPECT_THAT(listed(), ElementsAre(lease.id));
 }
 
@@ -211,7 +216,7 @@ TEST_F(Replicas, ExcludeAndAreExcludedByWhoKnowsOnlyTheKey) {
   world_.pass(1s);
   ASSERT_TRUE(granted_at(a_, bob)) << "looked at once a second";
   EXPECT_EQ(world_.say("SET lock:a other NX PX 10000"), "");
-  EXPECT_EQ(world_.say("GET lock:a"), lease_of(*told(a_, bob)).id.to_string());
+  EXPECT_EQ(world_.say("GET lock:a"), lease_of(outcome_of(a_, bob)).id.to_string());
 }
 
 TEST_F(Replicas, LeaveAForeignKeyAlone) {
@@ -235,7 +240,7 @@ TEST_F(Replicas, LeaveNothingButTheFenceInTheStore) {
   const auto bob = wait_at(b_, "bob", {}, "r1");
   ASSERT_TRUE(release(a_, alice.id));
   ASSERT_TRUE(granted_at(b_, bob));
-  ASSERT_TRUE(release(b_, lease_of(*told(b_, bob)).id));
+  ASSERT_TRUE(release(b_, lease_of(outcome_of(b_, bob)).id));
   world_.pass(120s);
   std::istringstream all(world_.say("EVAL return(table.concat(redis.call('KEYS','*'),'\\n')) 0"));
   std::vector<std::string> keys;
