@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 
-from harness import HOST, Api, Dislockd, Store, binary, main
+from harness import HOST, Api, Dislockd, Store, binary, eventually, main
 
 
 def start(*flags, environment=None):
@@ -58,6 +58,7 @@ def test_a_store_of_a_newer_version_or_a_damaged_one_is_left_as_it_is():
     with Store() as store:
         with Dislockd(engine=store.engine) as server:
             Api(server.port).hold("a", "h", timeout=60)
+            Api(server.port).hold("b", "h", timeout=60)  # in a second commit, whatever the first one held
             server.kill()
         whole = (store.path / "format").read_text()
         (store.path / "format").write_text(whole.replace("2", "3"))
@@ -104,11 +105,23 @@ def test_a_port_in_use_is_named_and_the_store_is_free_again():
 
 
 def test_unknown_engines_are_named_without_their_password():
-    for url in ("mysql://u:geheim@h/db", "embedded", "redis://u:geheim@localhost", "memory://x", "", "embedded:"):
+    for url in ("mysql://u:geheim@h/db", "embedded", "redis://u:geheim@h:port", "redlock://u:geheim@h", "memory://x", "", "embedded:"):
         got, text = start("--engine", url, "--port", "0")
         assert got in (1, 2) and text.strip(), f"{url!r}: exit status {got}: {text}"
         assert "geheim" not in text, text
         assert "engine" in text, text
+
+
+def test_a_redis_that_is_not_there_is_waited_for_and_said_in_health():
+    with Dislockd(engine="redis://u:geheim@127.0.0.1:1") as server:
+        def why():
+            got = Api(server.port).call("GET", "/health").expect(503)
+            assert got["engine"]["name"] == "redis" and not got["engine"]["ready"], got
+            return got["engine"]["detail"]
+
+        eventually(lambda: "127.0.0.1:1" in why())
+        assert "geheim" not in why() + server.output()
+        assert server.stop() == 0
 
 
 def test_unknown_keys_name_the_nearest():
