@@ -1,4 +1,4 @@
--- --- the fence: tokens that never go back (docs/adr/0007)
+-- --- the fence: tokens that never go back (docs/adr/0004)
 --
 -- One record of seven numbers of 16 digits: the incarnation of the store that it was written by (16 hex digits), then: last
 -- token; the ceiling that tokens may reach, as proposed and as confirmed by the replicas; the same for the ends of leases; and
