@@ -5,6 +5,7 @@ A stage goes on after a failed one; what cannot be built or does not finish coun
 prints is in build/logs/STAGE.log. The last line is `N passed, N failed`.
 """
 import argparse
+import concurrent.futures
 import contextlib
 import dataclasses
 import os
@@ -43,6 +44,9 @@ class Outcome:
     failures: list = dataclasses.field(default_factory=list)
 
 
+INTERRUPTED = threading.Event()  # for the threads of side_by_side()
+
+
 class Stage:
     """One stage's log, its running command, and what it found."""
 
@@ -70,6 +74,8 @@ class Stage:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     return process.wait(timeout=0.5)
                 now = time.monotonic()
+                if INTERRUPTED.is_set():
+                    return None
                 if now - started > limit:
                     self.append(f"ended after {limit} s")
                     return None
@@ -168,36 +174,51 @@ def count_junit(stage, report):
             stage.fail(case.get("name") + (f" ({reason})" if reason else ""))
 
 
-def count_lines(stage, code, whole_text, what):
+def count_lines(stage, code, whole_text):
     """`ok NAME` and `FAILED NAME` lines, and `N passed, N failed` at the end, as our Python tests and scripts/lint print them."""
     passed = re.findall(r"^ok (.+)$", whole_text, re.M)
     failed = re.findall(r"^FAILED (.+)$", whole_text, re.M)
     summary = re.findall(r"^(\d+) passed, (\d+) failed$", whole_text, re.M)
     stage.outcome.passed += len(passed)
     for name in failed:
-        stage.fail(f"{what}{name}")
+        stage.fail(name)
     if code is None:
-        stage.fail(f"{what}did not finish")
+        stage.fail("did not finish")
     elif not summary or tuple(map(int, summary[-1])) != (len(passed), len(failed)):
-        stage.fail(f"{what}ended without a summary of its cases")
+        stage.fail("ended without a summary of its cases")
     elif code != 0 and not failed:
-        stage.fail(f"{what}exit code {code} although no case failed")
+        stage.fail(f"exit code {code} although no case failed")
 
 
 PYTEST_SUMMARY = re.compile(r"^=*\s*((?:\d+ \w+(?:, )?)+) in [\d.]+s", re.M)
 
 
-def count_pytest(stage, code, summary, whole_text, what):
+def count_pytest(stage, code, summary, whole_text):
     """pytest's own last line, for the files that it runs; it repeats each failed case as `FAILED file::case - why`."""
     counts = {word: int(number) for number, word in re.findall(r"(\d+) (\w+)", summary)}
     stage.outcome.passed += counts.get("passed", 0)
     failed = re.findall(r"^(?:FAILED|ERROR) \S*?::(.+?)(?: - .*)?$", whole_text, re.M)
     for name in failed:
-        stage.fail(f"{what}{name}")
+        stage.fail(name)
     if counts.get("skipped"):
-        stage.fail(f"{what}{counts['skipped']} cases were skipped")
+        stage.fail(f"{counts['skipped']} cases were skipped")
     if not counts.get("passed") or code != 0 and not failed:
-        stage.fail(f"{what}exit code {code}, {summary}")
+        stage.fail(f"exit code {code}, {summary}")
+
+
+def side_by_side(stage, run_one, paths):
+    """Calls run_one(part, path) for each, as many at once as there are cores. A part is a stage with a log of its own."""
+    parts = {path: Stage(f"{stage.name}.{pathlib.PurePath(path).stem}") for path in paths}
+    with concurrent.futures.ThreadPoolExecutor(CORES) as pool:
+        try:
+            list(pool.map(run_one, parts.values(), parts))
+        except KeyboardInterrupt:
+            INTERRUPTED.set()  # before the pool waits for its threads
+            raise
+    for part in parts.values():
+        stage.append(part.log_path.read_text(errors="replace"))
+        stage.outcome.passed += part.outcome.passed
+        stage.outcome.failures += part.outcome.failures
 
 
 class Release:
@@ -219,7 +240,7 @@ RELEASE = Release()
 
 def lint(stage):
     code = stage.run([ROOT / "scripts/lint"], RUN_LIMIT)
-    count_lines(stage, code, stage.log_path.read_text(errors="replace"), "")
+    count_lines(stage, code, stage.log_path.read_text(errors="replace"))
 
 
 def release_build(stage):
@@ -254,49 +275,42 @@ def fuzz(stage):
         return
     targets = fuzz_programs()
     if targets and build(stage, "fuzz", targets):
-        gate = threading.Semaphore(CORES)
-        threads = [threading.Thread(target=fuzz_one, args=(stage, target, gate)) for target in targets]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        side_by_side(stage, fuzz_one, targets)
 
 
-def fuzz_one(stage, target, gate):
+def fuzz_one(part, target):
     name = pathlib.PurePath(target).name
-    part = Stage(f"fuzz.{name}")
     found = BUILD / "fuzz" / "corpus" / name  # what earlier runs found stays out of the source tree
     found.mkdir(parents=True, exist_ok=True)
     seeds = ROOT / "tests" / "fuzz" / "corpus" / re.sub(r"^fuzz_|_fuzz$", "", name)
-    with gate:
-        code = part.run([BUILD / "fuzz" / target, f"-max_total_time={FUZZ_SECONDS}", "-timeout=10", "-rss_limit_mb=2048",
-                         f"-artifact_prefix={LOGS}/{name}.", found, *([seeds] if seeds.is_dir() else [])], FUZZ_SECONDS * 6,
-                        **SANITIZER_SETTINGS)
+    code = part.run([BUILD / "fuzz" / target, f"-max_total_time={FUZZ_SECONDS}", "-timeout=10", "-rss_limit_mb=2048",
+                     f"-artifact_prefix={LOGS}/{name}.", found, *([seeds] if seeds.is_dir() else [])], FUZZ_SECONDS * 6,
+                    **SANITIZER_SETTINGS)
     if code == 0:
-        stage.outcome.passed += 1
+        part.outcome.passed += 1
     else:
-        stage.fail(f"{name} (build/logs/{part.log_path.name})")
+        part.fail(f"build/logs/{part.log_path.name}")
 
 
 def python_tests(folder):
     def run(stage):
-        if not RELEASE.ready(stage):
-            return
-        for path in python_files(folder):
-            offset = stage.log_path.stat().st_size
-            code = stage.run([PYTHON, path], RUN_LIMIT, DISLOCKD=str(BUILD / "bin/dislockd"), PYTHONUNBUFFERED="1")
-            with stage.log_path.open("rb") as log:
-                log.seek(offset)
-                text = log.read().decode(errors="replace")
-            if by_pytest := PYTEST_SUMMARY.findall(text):
-                count_pytest(stage, code, by_pytest[-1], text, f"{path.name}: ")
-            else:
-                count_lines(stage, code, text, f"{path.name}: ")
+        if RELEASE.ready(stage):
+            side_by_side(stage, python_one, python_files(folder))
     return run
 
 
+def python_one(part, path):
+    code = part.run([PYTHON, path], RUN_LIMIT, DISLOCKD=str(BUILD / "bin/dislockd"), PYTHONUNBUFFERED="1")
+    text = part.log_path.read_text(errors="replace")
+    if by_pytest := PYTEST_SUMMARY.findall(text):
+        count_pytest(part, code, by_pytest[-1], text)
+    else:
+        count_lines(part, code, text)
+
+
 def python_files(folder):
-    return sorted((ROOT / "tests" / folder).glob("*_test.py"))
+    """The longest first: its cases take longest too, more or less, and the others fit beside it."""
+    return sorted((ROOT / "tests" / folder).glob("*_test.py"), key=lambda path: (-path.stat().st_size, path))
 
 
 def all_stages():
