@@ -4,6 +4,7 @@
 #include "base/assert.hpp"
 
 #include <cstddef>
+#include <cstring>
 #include <new>
 #include <type_traits>
 #include <utility>
@@ -32,14 +33,11 @@ class unique_function<R(Args...)> {
       table_ = &outside<T>;
     }
   }
-  unique_function(unique_function&& other) noexcept : table_(std::exchange(other.table_, nullptr)) {
-    if (table_) table_->move(place_, other.place_);
-  }
+  unique_function(unique_function&& other) noexcept { take(other); }
   unique_function& operator=(unique_function&& other) noexcept {
     if (this == &other) return *this;
     reset();
-    table_ = std::exchange(other.table_, nullptr);
-    if (table_) table_->move(place_, other.place_);
+    take(other);
     return *this;
   }
   ~unique_function() { reset(); }
@@ -58,25 +56,33 @@ class unique_function<R(Args...)> {
 
   struct operations {
     R (*call)(void*, Args&&...);
-    void (*move)(void* to, void* from) noexcept;
-    void (*destroy)(void*) noexcept;
+    void (*move)(void* to, void* from) noexcept;  // null: the bytes are all
+    void (*destroy)(void*) noexcept;              // null: nothing to do
   };
   template <class T>
   static constexpr operations inside{
       [](void* p, Args&&... args) -> R { return (*static_cast<T*>(p))(std::forward<Args>(args)...); },
-      [](void* to, void* from) noexcept {
+      std::is_trivially_copyable_v<T> ? nullptr : +[](void* to, void* from) noexcept {
         ::new (to) T(std::move(*static_cast<T*>(from)));
         static_cast<T*>(from)->~T();
       },
-      [](void* p) noexcept { static_cast<T*>(p)->~T(); }};
+      std::is_trivially_destructible_v<T> ? nullptr : +[](void* p) noexcept { static_cast<T*>(p)->~T(); }};
   template <class T>
   static constexpr operations outside{
       [](void* p, Args&&... args) -> R { return (**static_cast<T**>(p))(std::forward<Args>(args)...); },
-      [](void* to, void* from) noexcept { *static_cast<T**>(to) = *static_cast<T**>(from); },
-      [](void* p) noexcept { delete *static_cast<T**>(p); }};
+      nullptr, [](void* p) noexcept { delete *static_cast<T**>(p); }};
 
+  void take(unique_function& other) noexcept {
+    table_ = std::exchange(other.table_, nullptr);
+    if (!table_) return;
+    if (table_->move) {
+      table_->move(place_, other.place_);
+    } else {
+      std::memcpy(place_, other.place_, room);
+    }
+  }
   void reset() noexcept {
-    if (table_) std::exchange(table_, nullptr)->destroy(place_);
+    if (const auto* of = std::exchange(table_, nullptr); of && of->destroy) of->destroy(place_);
   }
 
   alignas(std::max_align_t) std::byte place_[room];
