@@ -41,8 +41,11 @@ struct secret {
 
   void append_to(std::string& out) const {
     constexpr char digits[] = "0123456789abcdef";
+    char text[32];
+    char* next = text;
     for (const auto word : bits)
-      for (int shift = 60; shift >= 0; shift -= 4) out += digits[(word >> shift) & 15];
+      for (int shift = 60; shift >= 0; shift -= 4) *next++ = digits[(word >> shift) & 15];
+    out.append(text, sizeof text);
   }
   [[nodiscard]] std::string to_string() const {
     std::string out;
