@@ -202,7 +202,7 @@ class lock_table {
   struct name_hash {
     using is_transparent = void;
     std::size_t operator()(const lock* l) const noexcept { return (*this)(l->name.view()); }
-    std::size_t operator()(std::string_view s) const noexcept { return std::hash<std::string_view>{}(s); }
+    std::size_t operator()(std::string_view s) const noexcept { return hash_of(s); }
   };
   struct name_equal {
     using is_transparent = void;
@@ -213,7 +213,7 @@ class lock_table {
   struct client_hash {
     using is_transparent = void;
     std::size_t operator()(const core::client* c) const noexcept { return (*this)(c->id.view()); }
-    std::size_t operator()(std::string_view s) const noexcept { return std::hash<std::string_view>{}(s); }
+    std::size_t operator()(std::string_view s) const noexcept { return hash_of(s); }
   };
   struct client_equal {
     using is_transparent = void;

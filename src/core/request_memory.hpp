@@ -74,7 +74,7 @@ class request_memory {
     std::string_view request;
   };
   static std::size_t hash(const lock* scope, const client* who, std::string_view request) noexcept {
-    auto h = std::hash<std::string_view>{}(request);
+    auto h = hash_of(request);
     h ^= reinterpret_cast<std::uintptr_t>(scope) * 0x9e3779b97f4a7c15u;
     h ^= (reinterpret_cast<std::uintptr_t>(who) >> 4) * 0xc2b2ae3d27d4eb4fu;
     return h ^ (h >> 32);
