@@ -137,11 +137,14 @@ using acquire_answer = std::variant<granted, queued, refusal_ptr>;
 template <class T>
 class answer {
  public:
-  answer(T value) : value_(std::move(value)) {}
+  answer() = default;  // an empty one, to be filled
+  answer(const T& value) : value_(value) {}
+  answer(T&& value) : value_(std::move(value)) {}
   answer(refusal_ptr why) : value_(std::move(why)) {}
   answer(errc code) : value_(refuse(code)) {}
 
   [[nodiscard]] explicit operator bool() const noexcept { return value_.index() == 0; }
+  [[nodiscard]] T& operator*() { return std::get<0>(value_); }
   [[nodiscard]] const T& operator*() const { return std::get<0>(value_); }
   [[nodiscard]] const T* operator->() const { return &std::get<0>(value_); }
   [[nodiscard]] const refusal& error() const { return *std::get<1>(value_); }

@@ -165,8 +165,10 @@ acquire_answer lock_table::grant_now(instant now, const acquire_request& r, std:
                                      core::session* bound, std::uint64_t print) {
   auto& owner = obtain_client(r.client);
   const lease_terms terms{r.ttl, r.lock_delay, r.max_hold, bound, r.auto_renew};
-  memo* m = r.request.empty() ? nullptr : &remember(now, call_of(r), print);
-  granted out;
+  memo* m =
+      r.request.empty() ? nullptr : &remember(now, r.multi ? nullptr : locks[0], owner, r.request, print);
+  acquire_answer answered(std::in_place_type<granted>);
+  auto& out = std::get<granted>(answered);
   std::vector<lease_slot> slots;
   for (std::size_t i = 0; i < locks.size(); ++i) {
     const auto& w = r.wants[i];
@@ -188,7 +190,7 @@ acquire_answer lock_table::grant_now(instant now, const acquire_request& r, std:
     m->outcome = std::make_unique<std::vector<lease_slot>>(std::move(slots));
     keep(*m);
   }
-  return out;
+  return answered;
 }
 
 refusal_ptr lock_table::remember_refusal(instant now, const acquire_request& r, std::uint64_t print,

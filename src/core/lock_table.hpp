@@ -180,6 +180,7 @@ class lock_table {
   core::session* find_session(instant now, session_id id) const noexcept;
   memo* find_memo(const call_id& call) const noexcept;
   memo& remember(instant now, const call_id& call, std::uint64_t print);
+  memo& remember(instant now, lock* scope, core::client& who, request_id request, std::uint64_t print);
   bool memory_full(request_id request) const noexcept;
   void forget_later(instant now, memo& m);
   void remember_in(memo& m, lease& l);

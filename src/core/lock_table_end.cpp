@@ -11,8 +11,9 @@ call_id call_of(bool multi, std::span<const lease_proof> leases, client_id who, 
   return {multi, multi ? lock_name() : leases[0].name, who, request};
 }
 
-std::uint64_t print_of(std::string_view verb, std::span<const lease_proof> leases,
+std::uint64_t print_of(request_id request, std::string_view verb, std::span<const lease_proof> leases,
                        std::optional<duration> ttl) {
+  if (request.empty()) return 0;
   fingerprint f(verb);
   for (const auto& p : leases) f.add(p.name.view()).add(p.id).add(p.renewal);
   return f.add(ttl.value_or(duration(-1))).value();
@@ -103,19 +104,20 @@ answer<release_answers> lock_table::release(instant now, const release_request& 
     return errc::request_id_reused;
   };
   const auto decide = [&](remembered_as note) -> answer<release_answers> {
-    release_answers out;
-    for (const auto& p : r.leases) out.push_back(release_one(now, p, r.client, r.multi ? nullptr : note.m));
+    answer<release_answers> out;
+    auto& all = *out;
+    for (const auto& p : r.leases) all.push_back(release_one(now, p, r.client, r.multi ? nullptr : note.m));
     if (r.multi) {
-      note(std::make_unique<settled>(out));
-    } else if (out[0]) {
-      note(*out[0]);
+      note(std::make_unique<settled>(all));
+    } else if (all[0]) {
+      note(*all[0]);
     } else {
-      return out[0].error_ptr();
+      out = all[0].error_ptr();
     }
     return out;
   };
   return once<release_answers>(now, call_of(r.multi, r.leases, r.client, r.request),
-                               print_of("release", r.leases, std::nullopt), again, decide);
+                               print_of(r.request, "release", r.leases, std::nullopt), again, decide);
 }
 
 answer<renewed> lock_table::renew_one(instant now, const lease_proof& proof, const renew_request& r) {
@@ -171,7 +173,7 @@ answer<renew_answers> lock_table::renew(instant now, const renew_request& r) {
     return out;
   };
   return once<renew_answers>(now, call_of(r.multi, r.leases, r.client, r.request),
-                             print_of("renew", r.leases, r.ttl), again, decide);
+                             print_of(r.request, "renew", r.leases, r.ttl), again, decide);
 }
 
 answer<cancelled> lock_table::cancel(instant now, const call_id& call) {

@@ -91,14 +91,18 @@ bool lock_table::memory_full(request_id request) const noexcept {
 
 // REQUIRES: the id is not remembered, and the memory is not full.
 memo& lock_table::remember(instant now, const call_id& call, std::uint64_t print) {
+  return remember(now, call.table_wide ? nullptr : &obtain_lock(call.lock), obtain_client(call.client),
+                  call.request, print);
+}
+
+memo& lock_table::remember(instant now, lock* scope, core::client& who, request_id request,
+                           std::uint64_t print) {
   auto* m = memo_pool_.create();
-  if (!call.table_wide) {
-    m->scope = &obtain_lock(call.lock);
-    ++m->scope->memos;
-  }
-  m->who = &obtain_client(call.client);
-  ++m->who->references;
-  m->request = text(call.request.view());
+  m->scope = scope;
+  if (scope) ++scope->memos;
+  m->who = &who;
+  ++who.references;
+  m->request = text(request.view());
   m->fingerprint = print;
   m->number = next_number();
   m->when = now;

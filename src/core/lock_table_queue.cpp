@@ -151,6 +151,7 @@ void lock_table::grant_to(instant now, waiter& w) {
 // Serves the head of the queue for as long as it fits. A multi request that starts frees the heads of its
 // other queues, so those are looked at too. A step grants a bounded number; the rest follows with `advance`.
 void lock_table::hand_on(instant now, lock& first) {
+  if (first.queue_length == 0) return;
   work_.assign(1, &first);
   while (!work_.empty()) {
     auto& l = *work_.back();
