@@ -15,7 +15,7 @@
 namespace dislock {
 
 template <class T>
-using completion = unique_function<void(T)>;
+using completion = unique_function<void(T&&)>;
 
 /// Told of what an engine decided for requests that it had queued, and of everything that happens.
 class engine_listener {

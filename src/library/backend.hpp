@@ -17,7 +17,7 @@
 namespace dislock::library {
 
 template <class T>
-using completion = unique_function<void(result<T>)>;
+using completion = unique_function<void(result<T>&&)>;
 
 /// A grant as it arrived here.
 struct granted_lease {
@@ -79,8 +79,8 @@ class backend {
   [[nodiscard]] virtual bool remote() const noexcept = 0;
 
   /// Completes when it is decided; `lock_not_acquired` when `wait` is over. A grant may come with less than
-  /// its ttl left; the caller gives back what is over.
-  virtual call_number acquire(acquire_call call, completion<granted_leases> done) = 0;
+  /// its ttl left; the caller gives back what is over. `call` stays where it is until then.
+  virtual call_number acquire(const acquire_call& call, completion<granted_leases> done) = 0;
   /// The caller does not wait for this acquire any more: it completes now, with `request_cancelled`, and its
   /// place in the queue is given up. If it may have been granted the error is `outcome_unknown`, and the
   /// caller settles it with `cancel`. Does nothing for a call that is over.
@@ -90,7 +90,8 @@ class backend {
                       completion<void> done) = 0;
 
   /// One attempt, or several with the same request id, by `deadline`.
-  virtual void release(lease_key which, std::string request, instant deadline, completion<void> done) = 0;
+  virtual void release(const lease_key& which, std::string_view request, instant deadline,
+                       completion<void> done) = 0;
   /// Renews up to 32 leases in one go; answers per lease, in order. One attempt. The same lock may come twice
   /// (readers, re-entry), and the ttls may differ.
   virtual void renew(std::vector<lease_key> which, std::vector<duration> ttls,

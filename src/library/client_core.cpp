@@ -205,7 +205,6 @@ std::optional<error> client_core::prepare(acquiring& a, bool multi, bool only_tr
   c.lock_delay = options.lock_delay;
   c.max_hold = options.max_hold;
   c.metadata = std::move(options.metadata);
-  a.client = c.client;
   a.renews = options.renew;
   a.on_stage = std::move(options.on_stage);
   a.stop = std::move(options.stop);
@@ -247,8 +246,7 @@ void client_core::begin(acquiring& a) {
     acquires_.push_back(a);
     if (closed_) return refuse(a, is_closed());
     if (a.stopped) return refuse(a, because(errc::request_cancelled));
-    if (options_.request_ids || backend_->remote() || !a.call.reentry.empty())
-      a.request = a.call.request = new_request();
+    if (options_.request_ids || backend_->remote() || !a.call.reentry.empty()) a.call.request = new_request();
     if (!options_.ping_before_acquire) return ask(a);
     backend_->ping([this, &a](result<duration> health) {
       if (!health) return refuse(a, health.error());
@@ -261,19 +259,16 @@ void client_core::begin(acquiring& a) {
 
 void client_core::ask(acquiring& a) {
   a.asked = a.inside = true;
-  // From here on `call` has only what is no text.
-  a.metadata = a.call.metadata;
-  if (!a.request.empty()) a.lock = a.call.locks.front().name;
   a.number = backend_->acquire(
-      std::move(a.call), [this, &a](result<granted_leases>&& outcome) { decided(a, std::move(outcome)); });
+      a.call, [this, &a](result<granted_leases>&& outcome) { decided(a, std::move(outcome)); });
   a.inside = false;
 }
 
 void client_core::decided(acquiring& a, result<granted_leases>&& outcome) {
   if (!outcome) {
     auto why = outcome.error();
-    if (why.code == errc::outcome_unknown && !a.request.empty()) {
-      reaper_->cancel(a.lock, a.call.multi, a.client, a.request, a.call.ttl);
+    if (why.code == errc::outcome_unknown && !a.call.request.empty()) {
+      reaper_->cancel(a.call.locks.front().name, a.call.multi, a.call.client, a.call.request, a.call.ttl);
       if (a.stopped) {  // by its own wish, and it will not get the lock
         why.code = errc::request_cancelled;
         why.detail = "what may have been granted is being given back";
@@ -283,13 +278,13 @@ void client_core::decided(acquiring& a, result<granted_leases>&& outcome) {
   }
   auto& got = outcome->leases;
   if (closed_) {
-    for (const auto& g : got) reaper_->release({g.lock, a.client, g.id}, {}, g.valid_until);
+    for (const auto& g : got) reaper_->release({g.lock, a.call.client, g.id}, {}, g.valid_until);
     return refuse(a, is_closed());
   }
   if (!a.inside) {  // it may have been on the way for long
     const auto now = strand_.now();
     if (std::any_of(got.begin(), got.end(), [&](const auto& g) { return g.valid_until <= now; })) {
-      for (const auto& g : got) reaper_->release({g.lock, a.client, g.id}, {}, later(now, a.call.ttl));
+      for (const auto& g : got) reaper_->release({g.lock, a.call.client, g.id}, {}, later(now, a.call.ttl));
       auto why =
           because(errc::lock_not_acquired, {}, "the lease was over when it arrived, and was given back");
       why.waited = outcome->waited;
@@ -306,8 +301,8 @@ void client_core::decided(acquiring& a, result<granted_leases>&& outcome) {
     const bool last = i + 1 == got.size();
     held_lease::facts is;
     is.lock = std::move(g.lock);
-    is.client = last ? std::move(a.client) : a.client;
-    is.metadata = a.metadata;
+    is.client = last ? std::move(a.call.client) : a.call.client;
+    is.metadata = last ? std::move(a.call.metadata) : a.call.metadata;
     is.id = g.id;
     is.token = g.token;
     is.mode = g.mode;
@@ -323,7 +318,7 @@ void client_core::decided(acquiring& a, result<granted_leases>&& outcome) {
 }
 
 void client_core::refuse(acquiring& a, error why) {
-  if (why.lock.empty()) why.lock = a.asked ? a.lock : a.call.locks.front().name;
+  if (why.lock.empty()) why.lock = a.call.locks.front().name;
   if (closed_ && (why.code == errc::request_cancelled || why.code == errc::outcome_unknown)) {
     auto closed = is_closed();
     closed.lock = std::move(why.lock);
@@ -391,22 +386,14 @@ void client_core::release_inside(std::shared_ptr<held_lease> which) {
   }
   l.believed_until.pass();  // whatever the answer, its holder has given it up
   ++releases_;
-  auto request = options_.request_ids || backend_->remote() ? new_request() : std::string();
-  auto key = renewer_->key_of(l);
-  if (request.empty()) {
-    backend_->release(std::move(key), {}, call_deadline(),
-                      [this, which = std::move(which)](result<void> outcome) mutable {
-                        released(std::move(which), {}, std::move(outcome));
-                      });
-  } else {
-    backend_->release(std::move(key), request, call_deadline(),
-                      [this, which = std::move(which), request](result<void> outcome) mutable {
-                        released(std::move(which), std::move(request), std::move(outcome));
-                      });
-  }
+  if (options_.request_ids || backend_->remote()) l.release_request = new_request();
+  backend_->release(renewer_->key_of(l), l.release_request, call_deadline(),
+                    [this, which = std::move(which)](result<void>&& outcome) mutable {
+                      released(std::move(which), std::move(outcome));
+                    });
 }
 
-void client_core::released(std::shared_ptr<held_lease> which, std::string request, result<void> outcome) {
+void client_core::released(std::shared_ptr<held_lease> which, result<void> outcome) {
   auto& l = *which;
   --releases_;
   if (!outcome) {
@@ -419,7 +406,7 @@ void client_core::released(std::shared_ptr<held_lease> which, std::string reques
   } else {
     if (!outcome && !closed_ &&
         (may_retry(outcome.error().code) || effect_of(outcome.error().code) == effect::unknown))
-      reaper_->release(renewer_->key_of(l), std::move(request), later(strand_.now(), l.life.ttl()));
+      reaper_->release(renewer_->key_of(l), l.release_request, later(strand_.now(), l.life.ttl()));
     l.life.given_back();
     if (options_.on_measurement)
       measure_afterwards(which,
@@ -510,9 +497,9 @@ void client_core::release(const lease_ticket& which, done<void> then) {
                       : because(errc::invalid_field, which.lock, "lock_id: 32 hex digits"))
     return then(std::move(*wrong));
   query<void>(
-      [this, key = lease_key{which.lock, {}, *id}](backend& where, completion<void> answer) mutable {
-        auto request = options_.request_ids || where.remote() ? new_request() : std::string();
-        where.release(std::move(key), std::move(request), call_deadline(), std::move(answer));
+      [this, key = lease_key{which.lock, {}, *id}](backend& where, completion<void> answer) {
+        const auto request = options_.request_ids || where.remote() ? new_request() : std::string();
+        where.release(key, request, call_deadline(), std::move(answer));
       },
       std::move(then));
 }

@@ -31,9 +31,6 @@ class acquiring : public boost::intrusive::list_base_hook<> {
 
   // What the caller asked for.
   acquire_call call;
-  std::string client;  // of the leases
-  std::string request;
-  std::string lock, metadata;  // once the backend has the call
   bool renews = true;
   std::function<void(lease_stage, loss_cause)> on_stage;
   std::stop_token stop;
@@ -108,7 +105,7 @@ class client_core final : public core, private lease_listener {
   void end(acquiring& a);
   void stop_waiting(acquiring& a);
   void release_inside(std::shared_ptr<held_lease> which);
-  void released(std::shared_ptr<held_lease> which, std::string request, result<void> outcome);
+  void released(std::shared_ptr<held_lease> which, result<void> outcome);
   void answer_release(std::shared_ptr<held_lease> which, result<void> outcome);
   void close_inside(duration patience, done<void> then);
   void stop_if_settled();

@@ -24,7 +24,7 @@ struct held_lease;
 class core : public std::enable_shared_from_this<core> {
  public:
   template <class T>
-  using done = unique_function<void(result<T>)>;
+  using done = unique_function<void(result<T>&&)>;
 
   [[nodiscard]] static result<std::shared_ptr<core>> open(std::string_view url, client_options options);
   virtual ~core() = default;

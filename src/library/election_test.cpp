@@ -236,16 +236,17 @@ class unreadable_backend final : public backend {
 
   instant now() const noexcept override { return of_->now(); }
   bool remote() const noexcept override { return of_->remote(); }
-  call_number acquire(acquire_call call, completion<granted_leases> done) override {
-    return of_->acquire(std::move(call), std::move(done));
+  call_number acquire(const acquire_call& call, completion<granted_leases> done) override {
+    return of_->acquire(call, std::move(done));
   }
   void abandon(call_number which) override { of_->abandon(which); }
   void cancel(std::string lock, bool multi, std::string client, std::string request,
               completion<void> done) override {
     of_->cancel(std::move(lock), multi, std::move(client), std::move(request), std::move(done));
   }
-  void release(lease_key which, std::string request, instant deadline, completion<void> done) override {
-    of_->release(std::move(which), std::move(request), deadline, std::move(done));
+  void release(const lease_key& which, std::string_view request, instant deadline,
+               completion<void> done) override {
+    of_->release(which, request, deadline, std::move(done));
   }
   void renew(std::vector<lease_key> which, std::vector<duration> ttls,
              completion<std::vector<result<renewed_lease>>> done) override {

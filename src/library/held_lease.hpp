@@ -70,9 +70,10 @@ struct held_lease final : dislock::core::timed, std::enable_shared_from_this<hel
   const clock& time;
 
   lease_life life;
-  std::atomic<bool> over{false};             ///< given back, or let go of: nobody looks after it any more
-  bool outlived = false;                     ///< the engine renewed it after it was lost here
-  unique_function<void(result<void>)> then;  ///< whom to tell of the release
+  std::atomic<bool> over{false};               ///< given back, or let go of: nobody looks after it any more
+  bool outlived = false;                       ///< the engine renewed it after it was lost here
+  unique_function<void(result<void>&&)> then;  ///< whom to tell of the release
+  std::string release_request;                 ///< the id of the call that gives it back; may be empty
 
   end_of_belief told_valid_until;  ///< lost when it passes
   end_of_belief believed_until;    ///< must_stop when it passes

@@ -106,11 +106,11 @@ class local_backend final : public backend, private engine_listener {
   instant now() const noexcept override { return strand_.now(); }
   bool remote() const noexcept override { return false; }
 
-  call_number acquire(acquire_call call, library::completion<granted_leases> done) override;
+  call_number acquire(const acquire_call& call, library::completion<granted_leases> done) override;
   void abandon(call_number which) override;
   void cancel(std::string lock, bool multi, std::string client, std::string request,
               library::completion<void> done) override;
-  void release(lease_key which, std::string request, instant deadline,
+  void release(const lease_key& which, std::string_view request, instant deadline,
                library::completion<void> done) override;
   void renew(std::vector<lease_key> which, std::vector<duration> ttls,
              library::completion<std::vector<result<renewed_lease>>> done) override;
@@ -139,8 +139,8 @@ class local_backend final : public backend, private engine_listener {
     bool queued = false;
     ticket id{};
     std::uint32_t epoch = 0;
-    instant since{};  // when it was queued
-    acquire_call call;
+    instant since{};                     // when it was queued
+    const acquire_call* call = nullptr;  // while it is used
     library::completion<granted_leases> done;
   };
   // Somebody who waits for events.
@@ -178,7 +178,7 @@ class local_backend final : public backend, private engine_listener {
   waiting& take_place();
   void finish(waiting& w, result<granted_leases>&& outcome);
   void decided(waiting& w, std::uint32_t serial, acquire_answer&& a);
-  static granted_leases as_granted(const acquire_call& call, const granted& got);
+  static result<granted_leases> as_granted(const acquire_call& call, const granted& got);
   void give_back(const granted& got);
   template <class T>
   static error why(const answer<T>& a, std::string_view lock) {
@@ -218,13 +218,12 @@ local_backend::waiting& local_backend::take_place() {
   return w;
 }
 
-call_number local_backend::acquire(acquire_call call, library::completion<granted_leases> done) {
+call_number local_backend::acquire(const acquire_call& c, library::completion<granted_leases> done) {
   auto& w = take_place();
   const auto serial = w.serial;
   w.queued = false;
-  w.call = std::move(call);
+  w.call = &c;
   w.done = std::move(done);
-  const auto& c = w.call;
 
   acquire_request r;
   r.client = client_id(c.client);
@@ -248,7 +247,7 @@ void local_backend::decided(waiting& w, std::uint32_t serial, acquire_answer&& a
   const bool here = w.used && w.serial == serial;
   if (const auto* got = std::get_if<granted>(&a)) {
     if (!here) return give_back(*got);
-    return finish(w, as_granted(w.call, *got));
+    return finish(w, as_granted(*w.call, *got));
   }
   if (const auto* place = std::get_if<queued>(&a)) {
     if (!here) return engine_->detach(place->id, place->epoch);
@@ -259,7 +258,7 @@ void local_backend::decided(waiting& w, std::uint32_t serial, acquire_answer&& a
     by_ticket_[static_cast<std::uint64_t>(place->id)] = w.index;
     return;
   }
-  if (here) finish(w, as_error(*std::get<refusal_ptr>(a), w.call.locks.front().name));
+  if (here) finish(w, as_error(*std::get<refusal_ptr>(a), w.call->locks.front().name));
 }
 
 void local_backend::on_resolved(ticket id, std::uint32_t epoch, acquire_answer&& outcome) {
@@ -274,13 +273,13 @@ void local_backend::on_resolved(ticket id, std::uint32_t epoch, acquire_answer&&
   decided(w, w.serial, std::move(outcome));
 }
 
-granted_leases local_backend::as_granted(const acquire_call& call, const granted& got) {
-  granted_leases out;
-  out.waited = got.waited;
+result<granted_leases> local_backend::as_granted(const acquire_call& call, const granted& got) {
+  result<granted_leases> out;
+  out->waited = got.waited;
   for (std::size_t i = 0; i < got.leases.size(); ++i) {
     const auto& g = got.leases[i];
-    out.leases.push_back({call.locks[i].name, g.id, g.renewal, g.token, g.mode, g.permits, g.hold_count,
-                          call.ttl, g.end - allowance});
+    out->leases.push_back({call.locks[i].name, g.id, g.renewal, g.token, g.mode, g.permits, g.hold_count,
+                           call.ttl, g.end - allowance});
   }
   return out;
 }
@@ -305,7 +304,7 @@ void local_backend::abandon(call_number which) {
   if (!w.used || w.serial != number >> 32) return;
   error why;
   why.code = errc::request_cancelled;
-  why.lock = w.call.locks.front().name;
+  why.lock = w.call->locks.front().name;
   if (w.queued) why.waited = now() - w.since;
   // From here on nobody waits for it, whatever the engine says: leaving can be the step in which it is
   // granted, because time has passed, and then that lease must not reach a caller.
@@ -313,9 +312,9 @@ void local_backend::abandon(call_number which) {
   auto done = std::move(w.done);
   w.used = false;
   // A request with an id would keep its place for a while after its caller has gone.
-  if (!w.call.request.empty()) {
-    const call_id call{w.call.multi, w.call.multi ? lock_name() : lock_name(w.call.locks.front().name),
-                       client_id(w.call.client), request_id(w.call.request)};
+  if (!w.call->request.empty()) {
+    const call_id call{w.call->multi, w.call->multi ? lock_name() : lock_name(w.call->locks.front().name),
+                       client_id(w.call->client), request_id(w.call->request)};
     engine_->cancel(call, [](answer<cancelled>) {});
   } else if (w.queued) {
     engine_->detach(w.id, w.epoch);
@@ -333,7 +332,8 @@ void local_backend::cancel(std::string lock, bool multi, std::string client, std
   });
 }
 
-void local_backend::release(lease_key which, std::string request, instant, library::completion<void> done) {
+void local_backend::release(const lease_key& which, std::string_view request, instant,
+                            library::completion<void> done) {
   const lease_proof proof{lock_name(which.lock), which.id, {}};
   release_request r;
   r.client = client_id(which.client);
@@ -504,7 +504,7 @@ void local_backend::ping(library::completion<duration> done) {
 
 void local_backend::stop(unique_function<void()> done) {
   for (auto& w : places_)
-    if (w.used) finish(w, unavailable(w.call.locks.front().name, "the client is closed"));
+    if (w.used) finish(w, unavailable(w.call->locks.front().name, "the client is closed"));
   for (auto& each : std::exchange(readers_, {})) each.done(unavailable({}, "the client is closed"));
   // Grants that are still on the way to those who have left come before this answer, and are given back.
   engine_->status(lock_name("flush"), 0, 0, [this, done = std::move(done)](answer<lock_view>) mutable {

@@ -48,7 +48,9 @@ void reaper::attempt(item& one) {
   if (one.cancels) {
     backend_.cancel(one.lease.lock, one.multi, one.lease.client, one.request, ended);
   } else {
-    backend_.release(one.lease, one.request, one.until, ended);
+    const auto lease = one.lease;  // `one` may be gone before the call returns
+    const auto request = one.request;
+    backend_.release(lease, request, one.until, ended);
   }
 }
 

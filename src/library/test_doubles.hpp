@@ -138,10 +138,10 @@ class scripted_backend final : public backend {
 
   instant now() const noexcept override { return time_.now(); }
   bool remote() const noexcept override { return remote_; }
-  call_number acquire(acquire_call call, completion<granted_leases> done) override {
+  call_number acquire(const acquire_call& call, completion<granted_leases> done) override {
     called();
     const auto number = call_number{++numbers_};
-    acquires.push_back({number, std::move(call), std::move(done)});
+    acquires.push_back({number, call, std::move(done)});
     return number;
   }
   void abandon(call_number which) override {
@@ -160,9 +160,10 @@ class scripted_backend final : public backend {
         {std::move(lock), std::move(client), std::move(request), multi, now(), std::move(done)});
     if (cancel_at_once) std::exchange(cancels.back().done, {})({});
   }
-  void release(lease_key which, std::string request, instant deadline, completion<void> done) override {
+  void release(const lease_key& which, std::string_view request, instant deadline,
+               completion<void> done) override {
     called();
-    releases.push_back({std::move(which), std::move(request), deadline, now(), std::move(done)});
+    releases.push_back({which, std::string(request), deadline, now(), std::move(done)});
     if (release_at_once) std::exchange(releases.back().done, {})({});
   }
   void renew(std::vector<lease_key> which, std::vector<duration> ttls,

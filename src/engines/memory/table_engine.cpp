@@ -74,7 +74,7 @@ bool table_engine::refused(completion<T>& done) {
 }
 
 template <class T>
-void table_engine::answer_later(completion<T> done, T out) {
+void table_engine::answer_later(completion<T>& done, T&& out) {
   const auto sequence = log_ && !options_.plant_answer_before_commit ? log_->pending() : 0;
   if (outbox_.empty() && (sequence == 0 || sequence <= log_->committed())) {
     events_.publish(events_.appended());
@@ -204,44 +204,44 @@ void table_engine::noticed() {
 
 void table_engine::acquire(const acquire_request& request, completion<acquire_answer> done) {
   if (refused(done)) return;
-  answer_later<acquire_answer>(std::move(done), table_.acquire(now(), request));
+  answer_later(done, table_.acquire(now(), request));
 }
 
 void table_engine::release(const release_request& request, completion<answer<release_answers>> done) {
   if (refused(done)) return;
-  answer_later(std::move(done), table_.release(now(), request));
+  answer_later(done, table_.release(now(), request));
 }
 
 void table_engine::renew(const renew_request& request, completion<answer<renew_answers>> done) {
   if (refused(done)) return;
-  answer_later(std::move(done), table_.renew(now(), request));
+  answer_later(done, table_.renew(now(), request));
 }
 
 void table_engine::cancel(const call_id& call, completion<answer<cancelled>> done) {
   if (refused(done)) return;
-  answer_later(std::move(done), table_.cancel(now(), call));
+  answer_later(done, table_.cancel(now(), call));
 }
 
 void table_engine::force_release(lock_name name, std::optional<fencing_token> token, request_id request,
                                  std::string_view reason, completion<answer<forced>> done) {
   if (refused(done)) return;
-  answer_later(std::move(done), table_.force_release(now(), name, token, request, reason));
+  answer_later(done, table_.force_release(now(), name, token, request, reason));
 }
 
 void table_engine::open_session(client_id who, duration ttl, request_id request,
                                 completion<answer<session_opened>> done) {
   if (refused(done)) return;
-  answer_later(std::move(done), table_.open_session(now(), who, ttl, request));
+  answer_later(done, table_.open_session(now(), who, ttl, request));
 }
 
 void table_engine::keep_session(session_id id, request_id request, completion<answer<session_kept>> done) {
   if (refused(done)) return;
-  answer_later(std::move(done), table_.keep_session(now(), id, request));
+  answer_later(done, table_.keep_session(now(), id, request));
 }
 
 void table_engine::close_session(session_id id, request_id request, completion<answer<session_closed>> done) {
   if (refused(done)) return;
-  answer_later(std::move(done), table_.close_session(now(), id, request));
+  answer_later(done, table_.close_session(now(), id, request));
 }
 
 void table_engine::detach(ticket id, std::uint32_t epoch) {
@@ -261,34 +261,34 @@ void table_engine::undelivered(const granted& given) {
 void table_engine::status(lock_name name, std::size_t holders, std::size_t waiters,
                           completion<answer<lock_view>> done) {
   if (refused(done)) return;
-  answer_later<answer<lock_view>>(std::move(done), table_.status(now(), name, holders, waiters));
+  answer_later<answer<lock_view>>(done, table_.status(now(), name, holders, waiters));
 }
 
 void table_engine::validate(lock_name name, fencing_token token, completion<answer<validity>> done) {
   if (refused(done)) return;
-  answer_later<answer<validity>>(std::move(done), table_.validate(now(), name, token));
+  answer_later<answer<validity>>(done, table_.validate(now(), name, token));
 }
 
 void table_engine::places(ticket id, completion<answer<std::optional<std::vector<place>>>> done) {
   if (refused(done)) return;
-  answer_later<answer<std::optional<std::vector<place>>>>(std::move(done), table_.places(now(), id));
+  answer_later<answer<std::optional<std::vector<place>>>>(done, table_.places(now(), id));
 }
 
 void table_engine::list(const lock_filter& filter, std::uint64_t cursor, std::size_t limit,
                         completion<answer<page<lock_view>>> done) {
   if (refused(done)) return;
-  answer_later<answer<page<lock_view>>>(std::move(done), table_.list(now(), filter, cursor, limit));
+  answer_later<answer<page<lock_view>>>(done, table_.list(now(), filter, cursor, limit));
 }
 
 void table_engine::sessions(std::uint64_t cursor, std::size_t limit,
                             completion<answer<page<session_view>>> done) {
   if (refused(done)) return;
-  answer_later<answer<page<session_view>>>(std::move(done), table_.sessions(cursor, limit));
+  answer_later<answer<page<session_view>>>(done, table_.sessions(cursor, limit));
 }
 
 void table_engine::edges(std::size_t limit, completion<answer<std::vector<wait_edge>>> done) {
   if (refused(done)) return;
-  answer_later<answer<std::vector<wait_edge>>>(std::move(done), table_.edges(limit));
+  answer_later<answer<std::vector<wait_edge>>>(done, table_.edges(limit));
 }
 
 }  // namespace dislock

@@ -101,7 +101,7 @@ class table_engine final : public engine, private core::table_observer {
   void on_deadlock(const deadlock& d) override { listener_->on_deadlock(d); }
 
   template <class T>
-  void answer_later(completion<T> done, T out);
+  void answer_later(completion<T>& done, T&& out);
   template <class T>
   [[nodiscard]] bool refused(completion<T>& done);
   void after_decision();

@@ -67,10 +67,10 @@ class typed_call : public call {
 
 class acquire final : public typed_call<granted_leases> {
  public:
-  acquire(acquire_call what, instant now, const client_options& options, const strand& time, aliases& others,
-          completion<granted_leases> done)
+  acquire(const acquire_call& what, instant now, const client_options& options, const strand& time,
+          aliases& others, completion<granted_leases> done)
       : typed_call(terms_of(what, now, options), std::move(done)),
-        what_(std::move(what)),
+        what_(what),
         request_(what_.request),
         started_(now),
         wait_until_(later(now, what_.wait)),
@@ -322,9 +322,9 @@ class remote_backend final : public backend {
   instant now() const noexcept override { return strand_.now(); }
   bool remote() const noexcept override { return true; }
 
-  call_number acquire(acquire_call what, completion<granted_leases> done) override {
+  call_number acquire(const acquire_call& what, completion<granted_leases> done) override {
     const auto number = ++calls_;
-    start(std::make_unique<remote::acquire>(std::move(what), strand_.now(), options_, strand_, side_->others,
+    start(std::make_unique<remote::acquire>(what, strand_.now(), options_, strand_, side_->others,
                                             std::move(done)),
           number);
     return call_number{number};
@@ -352,7 +352,8 @@ class remote_backend final : public backend {
     });
   }
 
-  void release(lease_key which, std::string request, instant deadline, completion<void> done) override {
+  void release(const lease_key& which, std::string_view request, instant deadline,
+               completion<void> done) override {
     auto what = request_about("POST", which.lock);
     append_lock_target(what.target, which.lock, "release");
     append_release(what.body, which, request);
