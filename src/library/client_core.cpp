@@ -6,6 +6,7 @@
 #include "library/requests.hpp"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <utility>
 
@@ -148,11 +149,14 @@ void client_core::sleep(duration how_long, done<void> then) {
   });
 }
 
+// 90 random bits, which nobody guesses while they are remembered, in 15 characters: as many as a string, and
+// whoever remembers it, holds in place.
 std::string client_core::new_request() {
-  std::string out;
-  out.reserve(32);
-  secrets_.make<lock_id>().append_to(out);
-  return out;
+  constexpr char digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_";
+  const auto random = secrets_.make<lock_id>().bits;
+  std::array<char, 15> text;
+  for (std::size_t i = 0; i < text.size(); ++i) text[i] = digits[(random[i / 8] >> (6 * (i % 8))) & 63];
+  return {text.data(), text.size()};
 }
 
 // In this process nobody waits for longer than the engine does.

@@ -84,7 +84,7 @@ class ClientCore : public testing::Test {
 TEST_F(ClientCore, EveryCallOverANetworkHasARequestIdOfItsOwn) {
   auto one = start("a"), two = start("a");
   ASSERT_EQ(where_->acquires.size(), 2u);
-  EXPECT_EQ(where_->acquires[0].call.request.size(), 32u);
+  EXPECT_EQ(where_->acquires[0].call.request.size(), 15u);
   EXPECT_NE(where_->acquires[0].call.request, where_->acquires[1].call.request);
   EXPECT_NE(where_->acquires[0].call.client, where_->acquires[1].call.client);
 }
