@@ -30,7 +30,11 @@ class engine_listener {
 
 struct engine_health {
   bool ready = true;
-  std::string detail;  ///< why not; for operators, without secrets
+  std::string detail;          ///< why not, or what it cannot promise now; for operators, without secrets
+  bool degraded = false;       ///< it works, with less than `capabilities` would have it
+  bool clock_suspect = false;  ///< nothing is granted because its clock was set
+  std::uint64_t clock_steps_forward = 0;   ///< of its clock against ours, seen by this process
+  std::uint64_t clock_steps_backward = 0;  ///< likewise
 };
 
 /// Where locks live. An engine stores and decides; it never sleeps, never waits for a lock and never retries

@@ -43,8 +43,11 @@ std::string ask::common(const house_rules& rules) {
       .put("grace", rules.waiter_grace)
       .put("memory", rules.request_memory)
       .put("lapse", rules.replica_lapse)
+      .put("ahead", rules.ahead)
+      .put("covered", rules.covered)
       .put("queue_max", static_cast<std::int64_t>(rules.queue_max));
   if (rules.exclusive_failover) out.put("exclusive", std::int64_t{1});
+  if (rules.plain_counter) out.put("plain", std::int64_t{1});
   return std::move(out.text_);
 }
 

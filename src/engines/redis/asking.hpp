@@ -21,9 +21,12 @@ struct house_rules {
   duration waiter_grace{};
   duration request_memory{};
   duration replica_lapse{};  ///< after so long without a heartbeat a replica is dead
+  duration ahead{};          ///< how far the ceiling of tokens is raised
+  duration covered{};        ///< ends up to so far ahead are covered by the horizon
   std::size_t queue_max = 0;
   bool exclusive_failover =
-      true;  ///< nothing is granted after a failover until what may have been lost is over
+      true;                    ///< nothing is granted after a failover until what may have been lost is over
+  bool plain_counter = false;  ///< a planted bug: tokens without a watermark
 };
 
 /// One question. Instants and durations are microseconds.

@@ -6,6 +6,7 @@
 #include "core/request_memory.hpp"
 #include "engines/redis/asking.hpp"
 #include "engines/redis/scripts.hpp"
+#include "engines/redis/store_watch.hpp"
 #include "engines/redis/telling.hpp"
 #include "engines/redis/wire/client.hpp"
 
@@ -32,14 +33,20 @@ constexpr duration sweeping = seconds(1), polling = seconds(5);
 constexpr std::size_t polled_at_once = 500;
 // How far the ceiling of tokens is raised at once, and how often.
 constexpr duration ceiling_ahead = seconds(2), ceiling_renewal = seconds(1);
-// Ends up to so far ahead are confirmed with the ceiling.
-constexpr duration longest_unconfirmed = seconds(30);
+// How often a question is asked again because the store's clock was ahead.
+constexpr int most_clocks = 5;
 // Rounds of a deadlock search in which the graph changed under it.
 constexpr int most_searches = 8;
 // As in events.lua.
 constexpr std::size_t events_a_page = 1000;
 // Rounds of raising the ceiling for one acquire.
 constexpr int most_raises = 3;
+
+instant last_end(const granted& got) {
+  instant out{};
+  for (const auto& g : got.leases) out = std::max(out, g.end);
+  return out;
+}
 
 std::string make_replica_name() {
   system_secrets secrets;
@@ -54,9 +61,10 @@ class redis_engine final : public engine, private redis::client_listener {
         network_time_(time),
         events_(options_.event_log_size),
         me_(make_replica_name()),
-        common_(
-            ask::common({options_.side_prefix, options_.canonical_prefix, me_, options_.waiter_grace,
-                         options_.request_memory, lapse, options_.queue_max, options_.exclusive_failover})) {
+        common_(ask::common({options_.side_prefix, options_.canonical_prefix, me_, options_.waiter_grace,
+                             options_.request_memory, lapse, ceiling_ahead, options_.failover.quarantine,
+                             options_.queue_max, options_.failover.exclusive && !options_.plant_plain_counter,
+                             options_.plant_plain_counter})) {
     about_.engine = "redis";
     about_.grade = guarantee_class::c;
     about_.fifo = about_.shared = about_.semaphore = about_.multi = about_.sessions = about_.lock_delay =
@@ -64,7 +72,8 @@ class redis_engine final : public engine, private redis::client_listener {
   }
   ~redis_engine() override {
     stopped_ = true;
-    client_->stop();
+    if (watch_) watch_->stop();
+    if (client_) client_->stop();
   }
 
   [[nodiscard]] bool at_rest() const noexcept { return client_->open() == 0; }
@@ -76,13 +85,21 @@ class redis_engine final : public engine, private redis::client_listener {
     auto made = redis::redis_client::make(io, network_time_, std::move(s), *this);
     if (!made) return made.error();
     client_ = std::move(*made);
+    watch_ = std::make_unique<redis::store_watch>(
+        *client_, loop_, network_time_,
+        redis::store_watch::settings{common_, options_.url.what, options_.failover, ceiling_ahead,
+                                     options_.call_timeout},
+        about_);
     return std::nullopt;
   }
 
   const capabilities& about() const noexcept override { return about_; }
   engine_health health() const override {
-    if (client_->ready()) return {};
-    return {false, client_->trouble()};
+    engine_health h;
+    h.ready = client_->ready();
+    if (!h.ready) h.detail = client_->trouble();
+    watch_->describe(h);
+    return h;
   }
   instant now() const noexcept override { return loop_.now(); }
   bool overloaded() const noexcept override { return client_->open() > 20'000; }
@@ -140,11 +157,19 @@ class redis_engine final : public engine, private redis::client_listener {
   using then = unique_function<void(const outcome&)>;
 
   [[nodiscard]] ask question(std::string_view verb) const { return ask(common_, verb); }
-  void decide(std::string_view key, std::string&& text, then done);
+  void decide(std::string_view key, std::string&& text, then done, int clocks = 0);
+  // An end is told when a failover would be followed by a pause until then, or could not lose the lease.
+  [[nodiscard]] bool is_safe(instant end, const step& told) const noexcept {
+    return watch_->fence().covers(told.time().theirs(end), answered_by_);
+  }
+  void when_safe(instant end, const step& told, unique_function<void(bool)> then) {
+    watch_->fence().secure(told.time().theirs(end), answered_by_, std::move(then));
+  }
   void absorb(const step& s);
-  void tell(const redis::told_waiter& t, const redis::time_relation& time);
+  void tell(const redis::told_waiter& t, const step& by);
   void claim(ticket id, std::uint32_t epoch, granted&& got);
   void collect(ticket id);
+  void collect_later(ticket id);
   void resolve(ticket id, std::uint32_t epoch, acquire_answer&& outcome);
   void happened(const redis::told_event& e, std::int64_t at);
   void share_events();
@@ -156,7 +181,6 @@ class redis_engine final : public engine, private redis::client_listener {
   void search(ticket id, std::uint32_t epoch, std::string lock, int rounds,
               unique_function<void(refusal_ptr)> done);
   void keep_on(session_id id, std::string text, session_kept so_far, completion<answer<session_kept>> done);
-  void raise_ceiling(unique_function<void(bool)> done);
   void in_use(instant until);
   void watch(std::string_view lock, instant at);
   void wake();
@@ -170,6 +194,15 @@ class redis_engine final : public engine, private redis::client_listener {
   void list_edges(std::uint64_t cursor, std::size_t limit, std::vector<wait_edge> found,
                   completion<answer<std::vector<wait_edge>>> done);
 
+  template <class T>
+  void tell_when_safe(const T& told, const step& by, completion<answer<T>> done) {
+    if (is_safe(told.end, by)) return done(told);
+    when_safe(told.end, by, [told, done = std::move(done)](bool safe) mutable {
+      if (!safe) return done(refuse(errc::outcome_unknown));
+      done(told);
+    });
+  }
+
   // A call that asks once and reads the rows of `done`.
   template <class T, class Read>
   void simple(std::string_view key, ask&& q, completion<answer<T>> done, Read read) {
@@ -181,6 +214,10 @@ class redis_engine final : public engine, private redis::client_listener {
            });
   }
 
+  void on_opening(const redis::newcomer& who, const redis::address&, redis::lane_kind,
+                  const redis::server_facts& facts) override {
+    watch_->on_opening(who, facts);
+  }
   void on_connected(const redis::address&, const redis::server_facts&, std::uint64_t) override;
   void on_lost(const redis::address&, std::string_view) override {}
   void on_subscribed() override;
@@ -211,47 +248,63 @@ class redis_engine final : public engine, private redis::client_listener {
   table_counts counts_;
   instant next_beat_ = never, next_sweep_ = never, next_poll_ = never, next_ceiling_ = never;
   bool granted_lately_ = false;
-  redis::time_relation relation_{};                                   // of the newest answer
+  std::uint64_t answered_by_ = 0;    // the connection that brought the answer that is being read
+  redis::time_relation relation_{};  // of the newest answer
   std::vector<std::pair<redis::told_event, std::int64_t>> unshared_;  // with the store's time
   std::string last_read_ = "0-0";
   bool sharing_ = false, unread_ = true;
-  std::vector<unique_function<void(bool)>> raising_;  // who waits for the ceiling
-  std::unique_ptr<redis::redis_client> client_;       // last: its end answers calls
+  std::unique_ptr<redis::store_watch> watch_;
+  std::unique_ptr<redis::redis_client> client_;  // last: its end answers calls
 };
 
 // --- asking the store
 
 // Asks the script one thing. Nothing, if the answer has no place in this world, or none came.
-void redis_engine::decide(std::string_view key, std::string&& text, then done) {
+void redis_engine::decide(std::string_view key, std::string&& text, then done, int clocks) {
   if (stopped_) return done(errc::draining);
-  const std::string_view arguments[] = {text};
+  auto kept = std::make_unique<std::string>(std::move(text));
+  const auto latest = watch_->latest();
+  const std::string_view arguments[] = {*kept, latest};
   const std::string_view keys[] = {key};
   redis::script_call call;
   call.keys = keys;
   call.arguments = arguments;
   call.stamped = true;
   const auto sent = now();
-  client_->run({.key = key}, call, later(network_time_.now(), options_.call_timeout),
-               [this, sent, done = std::move(done)](redis::response got) mutable {
-                 if (!got) {
-                   const bool may_stand = got.error().what == effect::unknown;
-                   return done(may_stand ? errc::outcome_unknown : errc::engine_unavailable);
-                 }
-                 if (got->failed()) {
-                   log::warn("redis", "a decision failed", {{"reason", got->text}});
-                   return done(errc::engine_unavailable);
-                 }
-                 const auto s = step::read(*got, sent);
-                 if (!s) return done(errc::internal_error);
-                 relation_ = s->time();
-                 for (const auto& e : s->events()) happened(e, s->time().now);
-                 done(*s);
-                 absorb(*s);
-               });
+  client_->run(
+      {.key = key}, call, later(network_time_.now(), options_.call_timeout),
+      [this, sent, clocks, lock = std::string(key), kept = std::move(kept),
+       done = std::move(done)](redis::response got) mutable {
+        if (!got) {
+          const bool may_stand = got.error().what == effect::unknown;
+          return done(may_stand ? errc::outcome_unknown : errc::engine_unavailable);
+        }
+        if (got->failed()) {
+          log::warn("redis", "a decision failed", {{"reason", got->text}});
+          return done(errc::engine_unavailable);
+        }
+        const auto s = step::read(*got, sent);
+        if (!s) return done(errc::internal_error);
+        if (s->verdict() == "clock") {
+          if (clocks == most_clocks) return done(errc::engine_unavailable);
+          return watch_->on_clock_ahead(
+              sent, s->time().now, s->out().at(1).number,
+              [this, clocks, lock, kept = std::move(kept), done = std::move(done)](bool again) mutable {
+                if (!again) return done(errc::engine_unavailable);
+                decide(lock, std::move(*kept), std::move(done), clocks + 1);
+              });
+        }
+        watch_->on_answer(sent, s->time());
+        relation_ = s->time();
+        answered_by_ = got->connection;
+        for (const auto& e : s->events()) happened(e, s->time().now);
+        done(*s);
+        absorb(*s);
+      });
 }
 
 void redis_engine::absorb(const step& s) {
-  for (const auto& t : s.waiters()) tell(t, s.time());
+  for (const auto& t : s.waiters()) tell(t, s);
   std::vector<std::string> left;
   next_sweep_ = std::min(next_sweep_, s.soonest());
   for (const auto& l : s.looks()) {
@@ -259,7 +312,7 @@ void redis_engine::absorb(const step& s) {
     if (s.at_ceiling()) left.emplace_back(l.lock);
   }
   if (!left.empty())
-    raise_ceiling([this, left = std::move(left)](bool raised) mutable {
+    watch_->fence().raise([this, left = std::move(left)](bool raised) mutable {
       if (raised) sweep(std::move(left));
     });
   wake_later();
@@ -392,13 +445,20 @@ void redis_engine::ask_for(std::shared_ptr<const asked> what, int raises, comple
            if (o->verdict() == "granted") {
              auto got = redis::read_granted(o->out(), o->time());
              note_granted(got, o->time().sent);
-             return done(std::move(got));
+             const auto end = last_end(got);
+             if (is_safe(end, *o)) return done(std::move(got));
+             return when_safe(end, *o,
+                              [this, got = std::move(got), done = std::move(done)](bool safe) mutable {
+                                if (safe) return done(std::move(got));
+                                if (!got.repeated) undelivered(got);
+                                done(refuse(errc::outcome_unknown));
+                              });
            }
            if (o->verdict() == "queued") return queue_up(*o, *what, std::move(done));
            if (o->verdict() == "refused") return done(redis::read_refusal(o->out(), o->time()));
            if (o->out().at(1).text == "closed" || raises == most_raises)
              return done(refuse(errc::engine_unavailable));
-           raise_ceiling([this, what, raises, done = std::move(done)](bool raised) mutable {
+           watch_->fence().raise([this, what, raises, done = std::move(done)](bool raised) mutable {
              if (!raised) return done(refuse(errc::engine_unavailable));
              ask_for(std::move(what), raises + 1, std::move(done));
            });
@@ -489,10 +549,23 @@ void redis_engine::search(ticket id, std::uint32_t epoch, std::string lock, int 
 
 // --- what becomes of waiters
 
-void redis_engine::tell(const redis::told_waiter& t, const redis::time_relation& time) {
+void redis_engine::tell(const redis::told_waiter& t, const step& by) {
   const auto& out = *t.outcome;
-  if (out.at(0).text == "granted") return claim(t.id, t.epoch, redis::read_granted(out, time));
-  resolve(t.id, t.epoch, redis::read_refusal(out, time));
+  if (out.at(0).text != "granted") return resolve(t.id, t.epoch, redis::read_refusal(out, by.time()));
+  auto got = redis::read_granted(out, by.time());
+  const auto end = last_end(got);
+  if (is_safe(end, by)) return claim(t.id, t.epoch, std::move(got));
+  when_safe(end, by, [this, id = t.id, epoch = t.epoch, got = std::move(got)](bool safe) mutable {
+    if (!safe) return collect_later(id);
+    claim(id, epoch, std::move(got));
+  });
+}
+
+void redis_engine::collect_later(ticket id) {
+  const auto it = waiting_.find(static_cast<std::uint64_t>(id));
+  if (stopped_ || it == waiting_.end()) return;
+  deadlines_.schedule(*it->second, later(now(), heartbeat));
+  wake_later();
 }
 
 // From now on the grant is not taken back because nobody has it: so before anybody is told.
@@ -524,15 +597,16 @@ void redis_engine::collect(ticket id) {
     if (still == waiting_.end()) return;
     still->second->collecting = false;
     if (still->second->epoch != epoch) return;
-    if (!o) {
-      deadlines_.schedule(*still->second, later(now(), heartbeat));
-      wake_later();
-      return;
-    }
+    if (!o) return collect_later(id);
     if (o->verdict() == "granted") {
       auto got = redis::read_granted(o->out(), o->time());
       note_granted(got, o->time().sent);
-      return resolve(id, epoch, std::move(got));
+      const auto end = last_end(got);
+      if (is_safe(end, *o)) return resolve(id, epoch, std::move(got));
+      return when_safe(end, *o, [this, id, epoch, got = std::move(got)](bool safe) mutable {
+        if (!safe) return collect_later(id);
+        resolve(id, epoch, std::move(got));
+      });
     }
     if (o->verdict() == "elsewhere") {  // another replica speaks for it now
       deadlines_.cancel(*still->second);
@@ -626,27 +700,35 @@ void redis_engine::renew(const renew_request& r, completion<answer<renew_answers
   std::vector<std::uint64_t> kept;
   if (r.by_service)
     for (const auto& p : r.leases) kept.push_back(p.id.bits[1]);
-  simple<renew_answers>(
-      r.leases[0].name.view(), std::move(q), std::move(done),
-      [this, kept = std::move(kept)](const reply& rows, const redis::time_relation& time) {
-        renew_answers out;
-        for (const auto& row : rows.items) {
-          if (row.at(0).number == 1) {
-            const auto end = time.ours(row.at(1).number);
-            if (const auto i = out.size(); i < kept.size())
-              if (const auto it = auto_renewed_.find(kept[i]); it != auto_renewed_.end())
-                it->second.end = end;
-            out.push_back(renewed{end, fencing_token{static_cast<std::uint64_t>(row.at(2).number)}});
-          } else {
-            if (const auto i = out.size(); i < kept.size()) auto_renewed_.erase(kept[i]);
-            auto why = std::make_shared<refusal>();
-            why->code = redis::read_code(row.at(1));
-            why->ended = redis::read_end(row.at(2));
-            out.push_back(refusal_ptr(std::move(why)));
-          }
-        }
-        return answer<renew_answers>(std::move(out));
-      });
+  decide(r.leases[0].name.view(), std::move(q).text(),
+         [this, kept = std::move(kept), done = std::move(done)](const outcome& o) mutable {
+           if (!o) return done(refuse(o.error()));
+           if (o->verdict() == "refused") return done(redis::read_refusal(o->out(), o->time()));
+           renew_answers out;
+           instant last{};
+           for (const auto& row : o->out().at(1).items) {
+             if (row.at(0).number == 1) {
+               const auto end = o->time().ours(row.at(1).number);
+               last = std::max(last, end);
+               if (const auto i = out.size(); i < kept.size())
+                 if (const auto it = auto_renewed_.find(kept[i]); it != auto_renewed_.end())
+                   it->second.end = end;
+               out.push_back(renewed{end, fencing_token{static_cast<std::uint64_t>(row.at(2).number)}});
+             } else {
+               if (const auto i = out.size(); i < kept.size()) auto_renewed_.erase(kept[i]);
+               auto why = std::make_shared<refusal>();
+               why->code = redis::read_code(row.at(1));
+               why->ended = redis::read_end(row.at(2));
+               out.push_back(refusal_ptr(std::move(why)));
+             }
+           }
+           if (last > instant{}) in_use(last);
+           if (is_safe(last, *o)) return done(std::move(out));
+           when_safe(last, *o, [out = std::move(out), done = std::move(done)](bool safe) mutable {
+             if (!safe) return done(refuse(errc::outcome_unknown));
+             done(std::move(out));
+           });
+         });
 }
 
 void redis_engine::cancel(const call_id& call, completion<answer<cancelled>> done) {
@@ -682,43 +764,37 @@ void redis_engine::open_session(client_id who, duration ttl, request_id request,
   q.put_call({true, {}, who, request}, core::fingerprint("open").add(ttl).value())
       .put("ttl", ttl)
       .put_secrets({&secret, 1});
-  simple<session_opened>({}, std::move(q), std::move(done),
-                         [this](const reply& row, const redis::time_relation& time) {
-                           session_opened out;
-                           out.id = session_id::parse(row.at(0).text).value_or(session_id{});
-                           out.public_id = static_cast<std::uint64_t>(row.at(1).number);
-                           out.end = time.ours(row.at(2).number);
-                           out.ttl = duration(row.at(3).number);
-                           in_use(out.end);
-                           return answer<session_opened>(out);
-                         });
+  decide({}, std::move(q).text(), [this, done = std::move(done)](const outcome& o) mutable {
+    if (!o) return done(refuse(o.error()));
+    if (o->verdict() == "refused") return done(redis::read_refusal(o->out(), o->time()));
+    const auto& row = o->out().at(1);
+    session_opened out;
+    out.id = session_id::parse(row.at(0).text).value_or(session_id{});
+    out.public_id = static_cast<std::uint64_t>(row.at(1).number);
+    out.end = o->time().ours(row.at(2).number);
+    out.ttl = duration(row.at(3).number);
+    in_use(out.end);
+    tell_when_safe(out, *o, std::move(done));
+  });
 }
 
 void redis_engine::keep_session(session_id id, request_id request, completion<answer<session_kept>> done) {
   auto q = question("keep_session");
   q.put_call({true, {}, {}, request}, core::fingerprint("keep").add(id).value()).put("session", id);
-  decide({}, std::move(q).text(), [this, id, done = std::move(done)](const outcome& o) mutable {
-    if (!o) return done(refuse(o.error()));
-    if (o->verdict() == "refused") return done(redis::read_refusal(o->out(), o->time()));
-    const auto& row = o->out().at(1);
-    const session_kept kept{o->time().ours(row.at(0).number), static_cast<std::size_t>(row.at(1).number)};
-    in_use(kept.end);
-    if (row.at(2).number < 0) return done(kept);
-    auto next = question("keep_session");
-    next.put("session", id).put("from", row.at(2).number);
-    keep_on(id, std::move(next).text(), kept, std::move(done));
-  });
+  keep_on(id, std::move(q).text(), {never, 0}, std::move(done));
 }
 
-// The keys of the session's other leases, piece by piece.
+// The keys of the session's leases, piece by piece.
 void redis_engine::keep_on(session_id id, std::string text, session_kept so_far,
                            completion<answer<session_kept>> done) {
   decide({}, std::move(text), [this, id, so_far, done = std::move(done)](const outcome& o) mutable {
     if (!o) return done(refuse(o.error()));
     if (o->verdict() == "refused") return done(redis::read_refusal(o->out(), o->time()));
     const auto& row = o->out().at(1);
+    if (so_far.end == never) so_far.leases = static_cast<std::size_t>(row.at(1).number);
     so_far.end = std::min(so_far.end, o->time().ours(row.at(0).number));
-    if (row.at(2).number < 0) return done(so_far);
+    in_use(so_far.end);
+    if (row.at(2).number < 0) return tell_when_safe(so_far, *o, std::move(done));
     auto next = question("keep_session");
     next.put("session", id).put("from", row.at(2).number);
     keep_on(id, std::move(next).text(), so_far, std::move(done));
@@ -852,11 +928,14 @@ void redis_engine::start(engine_listener& listener) {
 void redis_engine::stop(unique_function<void()> done) {
   stopped_ = true;
   loop_.on_wake(nullptr);
+  watch_->stop();
   client_->stop();
   done();
 }
 
-void redis_engine::on_connected(const redis::address&, const redis::server_facts&, std::uint64_t) {
+void redis_engine::on_connected(const redis::address&, const redis::server_facts& facts,
+                                std::uint64_t connection) {
+  watch_->on_connected(facts, connection);
   unread_ = true;
   share_events();
   next_sweep_ = now();
@@ -907,7 +986,7 @@ void redis_engine::wake() {
     next_ceiling_ = never;
     if (std::exchange(granted_lately_, false) || !waiting_.empty()) {
       next_ceiling_ = later(at, ceiling_renewal);
-      raise_ceiling([](bool) {});
+      watch_->fence().raise([](bool) {});
     }
   }
   wake_later();
@@ -916,6 +995,7 @@ void redis_engine::wake() {
 // Ends what is over, and looks at `names`, whose waiters something may have come free for.
 void redis_engine::sweep(std::vector<std::string> names) {
   next_sweep_ = never;
+  watch_->tend();
   auto q = question("sweep");
   if (!names.empty()) q.put("names", names);
   decide({}, std::move(q).text(), [this](const outcome& o) {
@@ -964,26 +1044,6 @@ void redis_engine::poll() {
     if (ids.size() == polled_at_once) ask_after();
   }
   if (!ids.empty()) ask_after();
-}
-
-// Raises the ceiling that tokens may reach, and the horizon of ends; both count once the replicas have them.
-void redis_engine::raise_ceiling(unique_function<void(bool)> done) {
-  raising_.push_back(std::move(done));
-  if (raising_.size() > 1) return;
-  auto q = question("raise");
-  q.put("ahead", ceiling_ahead).put("longest", longest_unconfirmed);
-  const auto finish = [this](bool raised) {
-    for (auto& each : std::exchange(raising_, {})) each(raised);
-  };
-  decide({}, std::move(q).text(), [this, finish](const outcome& o) {
-    if (!o) return finish(false);
-    const auto& row = o->out().at(1);
-    auto confirm = question("confirm");
-    confirm.put("ceiling", row.at(0).number).put("horizon", row.at(1).number);
-    decide({}, std::move(confirm).text(), [finish](const outcome& confirmed) {
-      finish(confirmed && confirmed->out().at(1).at(0).number == 1);
-    });
-  });
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include "engine/engine.hpp"
 #include "engine/loop.hpp"
+#include "engines/redis/store_checks.hpp"
 #include "engines/redis/wire/url.hpp"
 
 #include <memory>
@@ -19,7 +20,8 @@ struct redis_engine_options {
   bool detect_deadlocks = true;
   std::size_t event_log_size = 10'000;
   duration call_timeout = std::chrono::seconds(5);  ///< of one question to the store
-  bool exclusive_failover = true;                   ///< see docs/guarantees.md
+  redis::failover_terms failover;                   ///< unless the URL says otherwise
+  bool plant_plain_counter = false;  ///< for tests of the tests: no watermark, no pause after a failover
 };
 
 /// `redis://`: the rules of core/lock_table, written a second time as scripts that run inside of Redis. Any

@@ -5,6 +5,7 @@
 #include "core/wait_for_graph.hpp"
 #include "engines/redis/wire/reply.hpp"
 
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -19,6 +20,10 @@ struct time_relation {
   instant sent;      ///< on our clock
   std::int64_t now;  ///< on the store's, in microseconds
   [[nodiscard]] instant ours(std::int64_t at) const noexcept;
+  /// The instant that `ours` made.
+  [[nodiscard]] std::int64_t theirs(instant at) const noexcept {
+    return at == never ? std::numeric_limits<std::int64_t>::max() : now + duration(at - sent).count();
+  }
 };
 
 /// Something that happened, as a script tells it.

@@ -5,7 +5,7 @@ local verbs = {
   undelivered = undelivered, collect = collect, graph = graph, refuse = refuse, open_session = open_session,
   keep_session = keep_session, close_session = close_session, status = status, validate = validate, places = places,
   list = list_locks, sessions = list_sessions, edges = edges, sweep = sweep, beat = beat, news = news, raise = raise,
-  confirm = confirm}
+  confirm = confirm, stepped = stepped}
 
 local out = verbs[ask.verb]()
 local i = 1

@@ -1,39 +1,45 @@
--- --- the fence: tokens that never go back (docs/adr/0004)
+-- --- the fence: tokens that never go back, and no owner before the last one is gone (docs/adr/0004, 0008)
 --
--- One record of seven numbers of 16 digits: the incarnation of the store that it was written by (16 hex digits), then: last
--- token; the ceiling that tokens may reach, as proposed and as confirmed by the replicas; the same for the ends of leases; and
--- until when nothing is granted.
+-- One record of numbers of 16 digits, after the 16 hex digits of the incarnation of the store that it was written by; see
+-- docs/spec/redis-keys.md. A store of another incarnation may have lost what its predecessor granted: tokens go on above what
+-- that can have used, and nothing is granted before the latest end that it can have told.
 
 local fence
 local function fence_record()
   if fence then return fence end
   local raw = redis.call('GET', tag .. 'fence')
-  local function number(i) return tonumber(string.sub(raw, i * 16 + 1, i * 16 + 16)) end
-  if not raw then raw = string.rep('0', 112) end
-  fence = {store = string.sub(raw, 1, 16), last = number(1), ceiling = number(2), confirmed = number(3),
-           horizon = number(4), confirmed_horizon = number(5), closed = number(6)}
-  return fence
+  local function number(i) return raw and tonumber(string.sub(raw, i * 16 + 1, i * 16 + 16)) or 0 end
+  fence = {known = raw and true or false, store = raw and string.sub(raw, 1, 16), last = number(1), ceiling = number(2),
+           confirmed = number(3), horizon = number(4), confirmed_horizon = number(5), closed = number(6), since = number(7),
+           skew = number(8), latest = number(9)}
+  local f = fence
+  if f.store ~= store then
+    f.store, f.dirty = store, true
+    if f.ceiling > f.last then f.last = f.ceiling end
+    f.confirmed, f.confirmed_horizon = 0, 0
+    if ask.exclusive and f.horizon > f.closed then
+      -- Since the ceiling was raised the last time that we know of, renewals may have been lost.
+      local raised = f.ceiling - ask.ahead
+      if f.closed <= now or raised < f.since then f.since = raised end
+      f.closed = f.horizon
+    end
+  end
+  return f
 end
 local function save_fence()
   if not fence or not fence.dirty then return end
   local n = '%016.0f'
-  redis.call('SET', tag .. 'fence', fence.store .. string.format(n .. n .. n .. n .. n .. n, fence.last, fence.ceiling,
-    fence.confirmed, fence.horizon, fence.confirmed_horizon, fence.closed))
+  redis.call('SET', tag .. 'fence', fence.store .. string.format(n .. n .. n .. n .. n .. n .. n .. n .. n, fence.last, fence.ceiling,
+    fence.confirmed, fence.horizon, fence.confirmed_horizon, fence.closed, fence.since, fence.skew, fence.latest))
 end
--- Why nothing can be granted right now; nil: it can. A store of another incarnation may have lost what its predecessor
--- granted: everything starts above what that could have done.
+
+-- Why nothing can be granted right now; false: it can.
 local cannot_grant
 local function fence_is_shut()
   if cannot_grant ~= nil then return cannot_grant end
-  local f = fence_record()
-  if f.store ~= store then
-    f.dirty = true
-    f.store = store
-    if f.ceiling > f.last then f.last = f.ceiling end
-    f.confirmed, f.confirmed_horizon = 0, 0
-    if ask.exclusive and f.horizon > f.closed then f.closed = f.horizon end
-  end
   cannot_grant = false
+  local f = fence_record()
+  if ask.plain then return false end
   if f.closed > now then
     cannot_grant = 'closed'
   elseif (f.last + 1 > now and f.last + 1 or now) > f.confirmed then
@@ -43,7 +49,21 @@ local function fence_is_shut()
 end
 local function mint()
   local f = fence_record()
-  f.last = f.last + 1 > now and f.last + 1 or now
+  f.last = (ask.plain or f.last + 1 > now) and f.last + 1 or now  -- `plain`: for tests of the tests
   f.dirty = true
   return f.last
+end
+
+-- While nothing can be granted, what lived when that began lives on: its owner may know of a later end, from a renewal that
+-- was lost, or by a clock that was not set.
+lasting = function(instant)
+  if instant > now then return instant end
+  local f = fence_record()
+  return f.closed > now and instant >= f.since and f.closed or instant
+end
+-- Ends beyond what the horizon covers are kept here as well, for when the clock is set.
+local function reach(stop)
+  if stop <= now + ask.covered or stop == NEVER then return end
+  local f = fence_record()
+  if stop > f.latest then f.latest, f.dirty = stop, true end
 end

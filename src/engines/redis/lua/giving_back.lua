@@ -60,11 +60,9 @@ local function renew_one(proof)
   end
   if not lease.session then
     if ask.ttl then lease.ttl = ask.ttl end
-    local stop = now + lease.ttl
+    local stop, was = now + lease.ttl, effective_end(lease)
     if stop > lease.limit then stop = lease.limit end
-    if stop >= lease.stop then
-      lease.stop = stop
-    end
+    lease.stop = stop > was and stop or was
   end
   store_lease(l, lease)
   redis.call('PEXPIRE', canonical .. l.name, life(canonical_end(l)))

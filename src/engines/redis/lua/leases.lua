@@ -1,11 +1,12 @@
 -- --- leases
 
-local function effective_end(lease)
+local function own_end(lease)
   if not lease.session or lease.provisional then return lease.stop end
   local s = session_of(lease.session)
   local stop = s and s.stop or 0
   return stop < lease.limit and stop or lease.limit
 end
+local function effective_end(lease) return lasting(own_end(lease)) end
 local function lives(lease)
   if lease.session and not session_lives(lease.session) then return false end
   return effective_end(lease) > now

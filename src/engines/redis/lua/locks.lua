@@ -49,7 +49,7 @@ local function end_of_key(lease)
 end
 local function store_lease(l, lease)
   l.dirty = true
-  if lease.session then l.bound = true end
+  if lease.session then l.bound = true else reach(lease.stop) end
   if l.mode == 'exclusive' then
     l.holder = lease
     return
@@ -81,7 +81,7 @@ local function canonical_end(l)
     return stop
   end
   local last = redis.call('ZRANGE', key('ends', l.name), -1, -1, 'WITHSCORES')
-  return last[2] and tonumber(last[2]) or now
+  return last[2] and lasting(tonumber(last[2])) or now
 end
 -- When something about the lock ends by itself, whether or not anybody waits.
 local function next_end(l)
@@ -94,7 +94,7 @@ local function next_end(l)
     for _, lease in ipairs(leases_of(l, l.count)) do by(effective_end(lease)) end
   elseif l.count > 0 then
     local first = redis.call('ZRANGE', key('ends', l.name), 0, 0, 'WITHSCORES')
-    if first[2] then by(tonumber(first[2])) end
+    if first[2] then by(lasting(tonumber(first[2]))) end
   end
   return at
 end

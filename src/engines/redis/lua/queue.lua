@@ -230,8 +230,8 @@ local function settle(l)
   if held then
     settle_lease(l, held)
     if l.holder and l.shown ~= held.id then
-      -- Somebody has taken our key away. That of a session's lease is only late.
-      if held.session and not l.shown and
+      -- Somebody has taken our key away. That of a session's lease is only late, and one that lasts beyond its end has none.
+      if (held.session or own_end(held) <= now) and not l.shown and
          redis.call('SET', canonical .. l.name, held.id, 'NX', 'PX', life(effective_end(held))) then
         l.shown = held.id
       else
@@ -243,7 +243,12 @@ local function settle(l)
   elseif l.count > 0 then
     for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('ends', l.name), 0, digits(now), 'LIMIT', 0, 256)) do
       local lease = lease_of(l, id)
-      if lease then end_lease(l, lease, why_over(lease)) end
+      if lease and not lives(lease) then end_lease(l, lease, why_over(lease)) end
+    end
+    local stop = canonical_end(l)
+    if l.count > 0 and not l.shown and fence and fence.closed > now and
+       redis.call('SET', canonical .. l.name, 'dislock:' .. l.mode, 'NX', 'PX', life(stop)) then
+      l.shown = 'dislock:' .. l.mode
     end
   end
   if l.count == 0 and l.shown then l.foreign = true end

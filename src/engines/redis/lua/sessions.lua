@@ -2,6 +2,7 @@
 
 local SESSION_PIECE = 128
 local function keep_session_record(id, s)
+  reach(s.stop)
   redis.call('SET', key('session', id), pack(s), 'PX', life((s.stop > now and s.stop or now) + 3600000000))
 end
 
@@ -97,6 +98,7 @@ local function keep_session()
   return once(again, function()
     local s = live_session(ask.session)
     if not s then return nil, why_of('session_not_found') end
+    s.stop = lasting(s.stop)
     if now + s.ttl > s.stop then s.stop = now + s.ttl end
     keep_session_record(ask.session, s)
     redis.call('ZADD', tag .. 'sessions_by_end', digits(s.stop), ask.session)

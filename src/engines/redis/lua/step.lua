@@ -4,7 +4,8 @@
 -- is the reference: the conformance suite and the differential test hold the two together. docs/spec/redis-keys.md says
 -- what every key is.
 --
--- ARGV: the incarnation of the store, as learned on the connection that this call came by; the request, as JSON.
+-- ARGV: the incarnation of the store, as learned on the connection that this call came by; the request, as JSON; the latest
+-- instant that the store's clock can show unless it was set, or '' (then nobody knows yet).
 -- ask: the request, decoded. Instants are microseconds since 1970: whole numbers below 2^53, which a Lua number holds exactly.
 
 local ask = cjson.decode(ARGV[2])
@@ -17,6 +18,13 @@ local locks, waiters, sessions, beats = {}, {}, {}, nil  -- what this step has l
 local counted = {waiters = 0, leases = 0}  -- by how much there are more or less of them now
 local grants_left, drops_left = 64, 256
 local NEVER = 9007199254740991
+
+-- A clock that is ahead of what it can show decides nothing: leases would end before their owners expect it. The asker measures
+-- again, and says `stepped` if it was set.
+if now > (tonumber(ARGV[3]) or NEVER) then
+  local skew = tonumber(string.sub(redis.call('GET', tag .. 'fence') or '', 129, 144)) or 0
+  return {string.format('%.0f', now), {'clock', skew}, {}, {}, {}, '', string.format('%.0f', NEVER)}
+end
 
 local function pack(value) return cmsgpack.pack(value) end
 local function unpacked(raw) return raw and cmsgpack.unpack(raw) or nil end
@@ -61,7 +69,8 @@ local function session_of(id)
   end
   return s
 end
+local lasting  -- see fence.lua
 local function session_lives(id)
   local s = session_of(id)
-  return s and not s.ended and s.stop > now
+  return s and not s.ended and lasting(s.stop) > now
 end

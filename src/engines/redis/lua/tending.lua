@@ -27,6 +27,8 @@ local function sweep()
       finished = true
     elseif s.ended then
       finished = end_pieces(id, s)
+    elseif session_lives(id) then
+      finished = true  -- it lasts until the fence opens
     else
       finished = start_ending(id, s, 'session_expired')
     end
@@ -69,6 +71,7 @@ local function sweep()
     local first = redis.call('ZRANGEBYSCORE', tag .. at, '(' .. digits(now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
     if first[2] and tonumber(first[2]) < nxt then nxt = tonumber(first[2]) end
   end
+  if fence and fence.closed > now and fence.closed < nxt then nxt = fence.closed end
   return {'done', {(left or #names == SWEEP) and 1 or 0, nxt, adopted}}  -- and the counts, once all is written
 end
 
@@ -95,22 +98,49 @@ local function news()
   return {'done', out}
 end
 
--- Raises the ceiling of tokens and the horizon of ends. Both count once `confirm` says that the replicas have them.
+-- Raises the ceiling of tokens and the horizon of ends. Both count once `confirm` says that the replicas have them. Whoever
+-- raises says which incarnation he has seen, so that he is told when the connection knows an older one, and what he knew
+-- before, in case the record is gone.
+-- {1, ceiling, horizon, closed until, skew, the record was gone}, or {0}
 local function raise()
-  local f = fence_record()
-  fence_is_shut()  -- which notices a new incarnation
+  if string.sub(ask.seen, 1, 16) ~= store then return {'done', {0}} end
   local function up(old, to) return to > old and to or old end
+  local f = fence_record()
+  local gone = not f.known and ask.floor_horizon and ask.floor_horizon > now
+  if gone then
+    f.last = up(f.last, ask.floor_ceiling)
+    if ask.exclusive then f.closed, f.since = ask.floor_horizon, now end
+  end
   f.ceiling = up(f.ceiling, (f.last > now and f.last or now) + ask.ahead)
-  f.horizon = up(f.horizon, now + ask.ahead + ask.longest)
+  f.horizon = up(f.horizon, now + ask.ahead + ask.covered)
   f.dirty = true
-  cannot_grant = nil
-  return {'done', {f.ceiling, f.horizon, f.closed}}
+  return {'done', {1, f.ceiling, f.horizon, f.closed, f.skew, gone and 1 or 0}}
 end
 local function confirm()
+  if string.sub(ask.seen, 1, 16) ~= store then return {'done', {0}} end
   local f = fence_record()
-  if f.store ~= store then return {'done', {0}} end
+  if f.dirty then return {'done', {0}} end  -- another incarnation was here meanwhile
   f.confirmed = ask.ceiling > f.confirmed and ask.ceiling or f.confirmed
   f.confirmed_horizon = ask.horizon > f.confirmed_horizon and ask.horizon or f.confirmed_horizon
   f.dirty = true
   return {'done', {1}}
+end
+
+-- The clock was set forward: without that it would show `before`. Nothing is granted until the latest end that anybody was
+-- told has passed by a clock that was not set. One of those who notice says it; `skew` is what all of them had noticed before.
+-- {1, skew, closed until}, or {0, skew}
+local function stepped()
+  local f = fence_record()
+  if ask.skew ~= f.skew then return {'done', {0, f.skew}} end
+  local latest = math.max(f.horizon, f.latest, f.closed)
+  if latest > ask.before then
+    if f.closed <= ask.before or ask.before < f.since then f.since = ask.before end
+    f.closed = now + (latest - ask.before)
+    if f.closed > f.horizon then f.horizon = f.closed end
+  end
+  f.skew = f.skew + now - ask.before
+  f.dirty = true
+  local all = redis.call('HGETALL', tag .. 'replicas')
+  for i = 1, #all, 2 do redis.call('HSET', tag .. 'replicas', all[i], digits(tonumber(all[i + 1]) + now - ask.before)) end
+  return {'done', {1, f.skew, f.closed}}
 end

@@ -1,0 +1,112 @@
+// The replicated watermark: what tokens and ends may reach, raised and confirmed by the replicas.
+#pragma once
+
+#include "engines/redis/store_checks.hpp"
+#include "engines/redis/telling.hpp"
+#include "engines/redis/wire/client.hpp"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace dislock::redis {
+
+/// What the keeper is told about time, and tells.
+class fence_keeper_user {
+ public:
+  virtual ~fence_keeper_user() = default;
+  [[nodiscard]] virtual instant now() const noexcept = 0;
+  /// See clock_guard.
+  [[nodiscard]] virtual std::optional<std::int64_t> latest_store_time() const noexcept = 0;
+  /// An answer of the store: what its clock showed, and the sum of the steps that it knows of.
+  virtual void on_store_time(instant sent, std::int64_t shown, std::int64_t skew) = 0;
+  virtual void on_clock_ahead(instant sent, std::int64_t shown, std::int64_t skew) = 0;
+  /// What became of a round is in `state()`.
+  virtual void on_round() = 0;
+};
+
+/// Raises the ceiling of tokens and the horizon of ends (see lua/fence.lua), waits until the replicas have
+/// them, and confirms them. A round:
+///
+///     INFO                  who is there? A primary that lost its place and got it back has another
+///     incarnation on
+///                           the same connection: then all connections are made anew, and so learn of it
+///     raise, WAIT           on that same connection
+///     confirm               only under the incarnation of the raise
+///
+/// Without enough acknowledgements nothing is confirmed, and grants stop by themselves when tokens reach the
+/// ceiling: also on a primary that does not know that it is not one any more.
+///
+/// Invariant: an end that `covers` says yes to is not beyond a horizon that the replicas have confirmed, in
+/// the store that told it. One strand; calls back from the client's answers, never from inside of a call, but
+/// for `stop`.
+class fence_keeper {
+ public:
+  struct settings {
+    std::string rules;  ///< as ask::common made them
+    failover_terms terms;
+    duration ahead{};  ///< of tokens: how long a primary that has lost its replicas goes on
+    duration call_timeout{};
+  };
+  fence_keeper(redis_client& client, const clock& network_time, settings s, fence_keeper_user& user)
+      : client_(client), network_time_(network_time), settings_(std::move(s)), user_(user) {}
+
+  /// `done(true)`: the ceiling is ahead of the store's time again.
+  void raise(unique_function<void(bool)> done);
+  /// Whether an end that was answered over this connection can be told: a failover would be followed by a
+  /// pause until then.
+  [[nodiscard]] bool covers(std::int64_t store_end, std::uint64_t connection) const noexcept;
+  /// For what is not covered. `done(true)`: it is now, or the replicas have all that was decided over that
+  /// connection until this call.
+  void secure(std::int64_t store_end, std::uint64_t connection, unique_function<void(bool)> done);
+  /// Looks who is there, if nobody has for a while.
+  void look();
+  /// The main connection that answers come over from now on.
+  void on_connected(std::uint64_t connection, std::string_view incarnation);
+  /// Nobody waits any more.
+  void stop();
+
+  struct state {
+    replica_state replicas;
+    confirmation last;        ///< of the newest round that got as far as that
+    std::int64_t closed = 0;  ///< until when nothing is granted, by the store's clock
+    bool emptied = false;     ///< the store had lost its record
+    std::string trouble;      ///< why the newest round failed
+  };
+  [[nodiscard]] const state& now() const noexcept { return state_; }
+
+ private:
+  struct wish {
+    std::uint64_t connection = 0;  // 0: any
+    bool again = false;            // it was asked for before, of a store that is not the one any more
+    unique_function<void(bool)> done;
+  };
+  void begin();
+  void on_info(const response& got);
+  void raise_over(std::uint64_t connection);
+  void on_raised(const response& got, instant sent, std::uint64_t connection);
+  void confirm_over(std::uint64_t connection, std::int64_t ceiling, std::int64_t horizon);
+  void renew_connections(std::string why);
+  void finish(bool confirmed);
+  [[nodiscard]] instant by() const { return later(network_time_.now(), settings_.call_timeout); }
+  [[nodiscard]] const std::string* incarnation_of(std::uint64_t connection) const noexcept;
+
+  redis_client& client_;
+  const clock& network_time_;
+  const settings settings_;
+  fence_keeper_user& user_;
+
+  bool running_ = false, stopped_ = false, elsewhere_ = false;
+  std::vector<wish> waiting_, served_;  // for the next raise; by the one that is under way
+  instant looked_at_{};
+  std::string seen_;  // the incarnation, by the newest INFO
+  std::int64_t connected_replicas_ = 0;
+  std::pair<std::uint64_t, std::string> main_[2];  // the newest main connections
+  std::string confirmed_for_;                      // the incarnation of these:
+  std::int64_t ceiling_ = 0, horizon_ = 0;
+  state state_;
+};
+
+}  // namespace dislock::redis
