@@ -149,6 +149,14 @@ bool is_host(std::string_view text) {
   });
 }
 
+bool is_acks(std::string_view text) {
+  return text == "at-least-one" || text == "all" || text == "none";
+}
+
+bool is_failover_policy(std::string_view text) {
+  return text == "exclusive" || text == "fence-only";
+}
+
 // Kubernetes sets REDIS_PORT=tcp://10.0.0.1:6379 where a Service is named redis; the port is what is meant.
 std::string_view port_of_service(std::string_view text) {
   return text.starts_with("tcp://") ? text.substr(text.rfind(':') + 1) : text;
@@ -306,6 +314,22 @@ constexpr std::array keys{
         .help = "the database for redis_host",
         .most = 1e6,
         .plain_name = "REDIS_DB"},
+    key{.name = "redis_acks",
+        .into = &config::redis_acks,
+        .argument = "HOW",
+        .help = "replicas that must have the watermark before grants go on: at-least-one, all or none",
+        .rule = {is_acks, "at-least-one, all or none"}},
+    key{.name = "redis_failover_policy",
+        .into = &config::redis_failover_policy,
+        .argument = "POLICY",
+        .help = "after a failover: exclusive (no grants until lost leases are over) or fence-only (at once)",
+        .rule = {is_failover_policy, "exclusive or fence-only"}},
+    key{.name = "redis_quarantine",
+        .into = &config::redis_quarantine,
+        .argument = "SECONDS",
+        .help = "how long that pause is, and so the longest lease that is not confirmed one by one",
+        .least = 1,
+        .most = 300},
     key{.name = "log_level",
         .into = &config::log_level,
         .argument = "LEVEL",

@@ -53,6 +53,10 @@ struct config {
   std::string redis_host;  ///< already part of `engine`
   std::uint16_t redis_port = 6379;
   std::uint64_t redis_db = 0;
+  // Of every redis URL, unless its parameters say otherwise.
+  std::string redis_acks = "at-least-one";
+  std::string redis_failover_policy = "exclusive";
+  std::chrono::milliseconds redis_quarantine{30'000};
 
   log::level log_level = log::level::info;
   log::format log_format = log::format::text;

@@ -15,6 +15,7 @@
 #include <boost/system/system_error.hpp>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -42,6 +43,21 @@ core::table_options table_of(const config& settings) {
   return table;
 }
 
+redis::failover_terms failover_of(const config& settings) {
+  redis::failover_terms terms;
+  terms.acks = settings.redis_acks == "all"    ? redis::acks_policy::all
+               : settings.redis_acks == "none" ? redis::acks_policy::none
+                                               : redis::acks_policy::at_least_one;
+  terms.exclusive = settings.redis_failover_policy == "exclusive";
+  terms.quarantine = settings.redis_quarantine;
+  return terms;
+}
+
+bool is_planted(std::string_view bug) {
+  const char* plant = std::getenv("DISLOCK_PLANT");
+  return plant && plant == bug;
+}
+
 // Null, with the reason on stderr, when the engine cannot be had.
 std::unique_ptr<dislock::engine> make_engine(const config& settings, asio::io_context& io, loop& strand,
                                              clock& time) {
@@ -60,8 +76,7 @@ std::unique_ptr<dislock::engine> make_engine(const config& settings, asio::io_co
     options.path = url.substr(embedded_scheme.size());
     options.mode = settings.durability == durability_mode::sync ? embedded::durability::sync
                                                                 : embedded::durability::async;
-    if (const char* plant = std::getenv("DISLOCK_PLANT");
-        plant && std::string_view(plant) == "answer_before_commit") {
+    if (is_planted("answer_before_commit")) {
       options.plant_answer_before_commit = true;
       log::error("daemon", "planted bug: answers leave before they are durable; for tests of the tests only");
     }
@@ -70,15 +85,24 @@ std::unique_ptr<dislock::engine> make_engine(const config& settings, asio::io_co
     std::fprintf(stderr, "dislockd: %s\n", opened.error().message.c_str());
     return nullptr;
   }
-  if (url.starts_with("redis://") || url.starts_with("rediss://")) {
-    auto where = redis::parse_store_url(url);
-    if (!where) {
-      std::fprintf(stderr, "dislockd: the engine %s: %s\n", redact_url(url).c_str(),
-                   where.error().detail.c_str());
+  constexpr std::string_view redis_schemes[] = {"redis://", "rediss://", "redis+sentinel://",
+                                                "rediss+sentinel://"};
+  if (std::ranges::any_of(redis_schemes, [&](auto scheme) { return url.starts_with(scheme); })) {
+    const auto refuse = [&](const error& why) {
+      std::fprintf(stderr, "dislockd: the engine %s: %s\n", redact_url(url).c_str(), why.detail.c_str());
       return nullptr;
-    }
+    };
+    auto where = redis::parse_store_url(url);
+    if (!where) return refuse(where.error());
+    const auto failover = redis::read_failover_terms(*where, failover_of(settings));
+    if (!failover) return refuse(failover.error());
     redis_engine_options options;
     options.url = std::move(*where);
+    options.failover = *failover;
+    if (is_planted("plain_counter")) {
+      options.plant_plain_counter = true;
+      log::error("daemon", "planted bug: tokens without a watermark; for tests of the tests only");
+    }
     options.waiter_grace = settings.waiter_grace;
     options.request_memory = settings.request_memory;
     options.detect_deadlocks = settings.deadlock_detection;
@@ -89,7 +113,8 @@ std::unique_ptr<dislock::engine> make_engine(const config& settings, asio::io_co
     return nullptr;
   }
   std::fprintf(stderr,
-               "dislockd: the engine %s is not one of memory:, embedded:/path and redis://host:port/db\n",
+               "dislockd: the engine %s is not one of memory:, embedded:/path, redis://host:port/db and "
+               "redis+sentinel://host:port,.../master\n",
                redact_url(url).c_str());
   return nullptr;
 }

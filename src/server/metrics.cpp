@@ -196,6 +196,9 @@ void fill(family& f, metric m, const metrics_input& in) {
     case metric::dislock_engine_up:
       f.value(in.engine_ready);
       break;
+    case metric::dislock_engine_degraded:
+      f.value(in.engine_degraded);
+      break;
     case metric::dislock_engine_duration_seconds:
       f.times_of_each(
           [&](std::size_t i) -> auto& { return in.here.engine_times(static_cast<engine_operation>(i)); });

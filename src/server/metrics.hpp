@@ -59,6 +59,7 @@ struct metrics_input {
   std::string_view engine;   ///< capabilities::engine
   std::string_view version;  ///< of dislockd
   bool engine_ready = false;
+  bool engine_degraded = false;  ///< engine_health::degraded
   bool draining = false;
   bool clock_suspect = false;              ///< of engines on a store's wall clock; false for our own clocks
   std::uint64_t clock_steps_forward = 0;   ///< likewise

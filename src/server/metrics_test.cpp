@@ -162,12 +162,13 @@ TEST_F(Metrics, ShowTheStateOfTheReplica) {
   process_ = {.started = 1795226400.25, .cpu = 1.5, .resident = 1e8, .open_fds = 12, .max_fds = 1024};
   input_.engine_ready = true;
   input_.clock_suspect = true;
+  input_.engine_degraded = true;
   input_.clock_steps_forward = 2;
   input_.draining = true;
   const auto out = lines();
   for (const auto* line :
        {"dislock_connections 7", "dislock_connections_refused_total 6", "dislock_event_streams 5",
-        "dislock_engine_up 1", "dislock_clock_suspect 1",
+        "dislock_engine_up 1", "dislock_engine_degraded 1", "dislock_clock_suspect 1",
         R"(dislock_clock_steps_total{direction="forward"} 2)",
         R"(dislock_clock_steps_total{direction="backward"} 0)", "dislock_draining 1",
         R"(dislock_build_info{version="0.1.0",engine="embedded"} 1)",

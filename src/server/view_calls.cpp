@@ -131,7 +131,9 @@ void service::health(const incoming& x, bool must_be_ready) {
   const auto engine = engine_.health();
   const bool ready = engine.ready && !draining_;
   http::json_writer w(x->body());
-  w.begin_object().member("status", !ready ? "unavailable" : engine_.overloaded() ? "degraded" : "ok");
+  w.begin_object().member("status", !ready                                    ? "unavailable"
+                                    : engine_.overloaded() || engine.degraded ? "degraded"
+                                                                              : "ok");
   w.key("engine").begin_object().member("name", engine_.about().engine).member("ready", engine.ready);
   if (!engine.detail.empty()) w.member("detail", engine.detail);
   w.end_object()
@@ -208,6 +210,7 @@ void service::metrics(incoming x) {
   static const http::statistics none;
   const auto counts = engine_.counts();
   const auto process = process_.read();
+  const auto engine = engine_.health();
   x->body() = render_metrics({.here = statistics_,
                               .counts = counts,
                               .http = http_ ? http_->stats() : none,
@@ -215,8 +218,12 @@ void service::metrics(incoming x) {
                               .request_memory_max = settings_.request_memory_max,
                               .engine = engine_.about().engine,
                               .version = version,
-                              .engine_ready = engine_.health().ready,
-                              .draining = draining_});
+                              .engine_ready = engine.ready,
+                              .engine_degraded = engine.degraded,
+                              .draining = draining_,
+                              .clock_suspect = engine.clock_suspect,
+                              .clock_steps_forward = engine.clock_steps_forward,
+                              .clock_steps_backward = engine.clock_steps_backward});
   (void)reply(x, 200, metrics_content_type);
 }
 

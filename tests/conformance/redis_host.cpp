@@ -49,16 +49,37 @@ class redis_world::impl {
   explicit impl(manual_clock& time)
       : time_(time), port_(redis::free_port()), server_time_(time.now()), clock_(folder_.path("clock")) {
     clock_.set(server_time_);
-    server_.emplace(std::vector<std::string>{
-        "env", "LD_PRELOAD=" DISLOCK_FROZEN_CLOCK_LIBRARY, "DISLOCK_FROZEN_CLOCK=" + folder_.path("clock"),
-        "redis-server", "--port", std::to_string(port_), "--bind", "127.0.0.1", "--save", "", "--appendonly",
-        "no", "--dir", folder_.path(), "--loglevel", "warning", "--logfile", folder_.path("log")});
+    server_.emplace(std::vector<std::string>{"env",
+                                             "LD_PRELOAD=" DISLOCK_FROZEN_CLOCK_LIBRARY,
+                                             "DISLOCK_FROZEN_CLOCK=" + folder_.path("clock"),
+                                             "redis-server",
+                                             "--port",
+                                             std::to_string(port_),
+                                             "--bind",
+                                             "127.0.0.1",
+                                             "--save",
+                                             "",
+                                             "--appendonly",
+                                             "no",
+                                             "--enable-debug-command",
+                                             "yes",
+                                             "--repl-diskless-sync-delay",
+                                             "0",
+                                             "--dir",
+                                             folder_.path(),
+                                             "--loglevel",
+                                             "warning",
+                                             "--logfile",
+                                             folder_.path("log")});
     if (!redis::comes_true([&] { return redis::test_line(port_).open(); }))
       throw std::runtime_error("redis-server does not come up");
   }
 
-  dislock::engine& add(const host_settings& settings, engine_listener& listener) {
+  dislock::engine& add(const host_settings& settings, engine_listener& listener,
+                       const redis::failover_terms& terms, bool planted) {
     redis_engine_options options;
+    options.failover = terms;
+    options.plant_plain_counter = planted;
     options.url = *redis::parse_store_url("redis://127.0.0.1:" + std::to_string(port_));
     options.waiter_grace = settings.waiter_grace;
     options.request_memory = settings.request_memory;
@@ -122,6 +143,11 @@ class redis_world::impl {
     rest();
   }
   void set_back_engines(duration d) { time_ = manual_clock(time_.now() - d); }
+  void set_clock_by(duration d) {
+    server_time_ += d;
+    clock_.set(server_time_);
+  }
+  [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
   std::string say(const std::string& command) {
     std::istringstream in(command);
     std::vector<std::string> words;
@@ -169,7 +195,7 @@ class redis_world::impl {
 redis_world::redis_world(manual_clock& time) : impl_(std::make_unique<impl>(time)) {}
 redis_world::~redis_world() = default;
 engine& redis_world::add(const host_settings& settings, engine_listener& listener) {
-  return impl_->add(settings, listener);
+  return impl_->add(settings, listener, failover, plain_counter);
 }
 void redis_world::kill(engine& which) {
   impl_->kill(which);
@@ -186,6 +212,12 @@ void redis_world::settle() {
 }
 void redis_world::pass(duration d) {
   impl_->pass(d);
+}
+void redis_world::set_clock_by(duration d) {
+  impl_->set_clock_by(d);
+}
+std::uint16_t redis_world::port() const {
+  return impl_->port();
 }
 void redis_world::set_back_engines(duration d) {
   impl_->set_back_engines(d);

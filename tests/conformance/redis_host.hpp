@@ -2,6 +2,7 @@
 #pragma once
 
 #include "engine_host.hpp"
+#include "engines/redis/store_checks.hpp"
 
 #include <functional>
 #include <memory>
@@ -37,8 +38,14 @@ class redis_world {
   void pass(duration d);
   /// The time of the engines alone. REQUIRES: there is no engine.
   void set_back_engines(duration d);
+  /// Sets the server's clock: its time goes on from there as before.
+  void set_clock_by(duration d);
+  [[nodiscard]] std::uint16_t port() const;
   /// What a redis-cli would say. Words separated by single spaces.
   std::string say(const std::string& command);
+
+  redis::failover_terms failover;  ///< of the engines that are added from now on
+  bool plain_counter = false;      ///< likewise: the planted bug
 
  private:
   class impl;

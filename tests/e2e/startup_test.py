@@ -112,6 +112,12 @@ def test_unknown_engines_are_named_without_their_password():
         assert "engine" in text, text
 
 
+def test_parameters_of_a_redis_url_that_mean_nothing_are_named():
+    refused(1, "'akcs'", "--engine", "redis://127.0.0.1:1?akcs=all")
+    refused(1, "failover is exclusive or fence-only", "--engine", "redis+sentinel://127.0.0.1:1/m?failover=maybe")
+    refused(2, "redis-acks.*all or none", "--redis-acks", "some", "--redis-host", "127.0.0.1")
+
+
 def test_a_redis_that_is_not_there_is_waited_for_and_said_in_health():
     with Dislockd(engine="redis://u:geheim@127.0.0.1:1") as server:
         def why():

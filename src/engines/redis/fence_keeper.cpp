@@ -14,6 +14,8 @@ using namespace std::chrono_literals;
 // refresh with a replica that is not well comes in time.
 constexpr std::string_view acks_timeout_ms = "400";
 constexpr duration look_every = 5s;
+// Of one call: what takes longer than the ceiling is ahead has come too late.
+constexpr duration longest_call = 1500ms;
 
 }  // namespace
 
@@ -56,6 +58,10 @@ const std::string* fence_keeper::incarnation_of(std::uint64_t connection) const 
   for (const auto& [number, incarnation] : main_)
     if (number == connection && number != 0) return &incarnation;
   return nullptr;
+}
+
+instant fence_keeper::by() const {
+  return later(network_time_.now(), std::min(settings_.call_timeout, longest_call));
 }
 
 void fence_keeper::begin() {

@@ -76,6 +76,7 @@ class fence_keeper {
     std::string trouble;      ///< why the newest round failed
   };
   [[nodiscard]] const state& now() const noexcept { return state_; }
+  void note_closed(std::int64_t until) { state_.closed = until; }
 
  private:
   struct wish {
@@ -90,7 +91,7 @@ class fence_keeper {
   void confirm_over(std::uint64_t connection, std::int64_t ceiling, std::int64_t horizon);
   void renew_connections(std::string why);
   void finish(bool confirmed);
-  [[nodiscard]] instant by() const { return later(network_time_.now(), settings_.call_timeout); }
+  [[nodiscard]] instant by() const;
   [[nodiscard]] const std::string* incarnation_of(std::uint64_t connection) const noexcept;
 
   redis_client& client_;

@@ -87,8 +87,8 @@ class redis_engine final : public engine, private redis::client_listener {
     client_ = std::move(*made);
     watch_ = std::make_unique<redis::store_watch>(
         *client_, loop_, network_time_,
-        redis::store_watch::settings{common_, options_.url.what, options_.failover, ceiling_ahead,
-                                     options_.call_timeout},
+        redis::store_watch::settings{common_, options_.side_prefix + "fence", options_.url.what,
+                                     options_.failover, ceiling_ahead, options_.call_timeout},
         about_);
     return std::nullopt;
   }
@@ -456,8 +456,9 @@ void redis_engine::ask_for(std::shared_ptr<const asked> what, int raises, comple
            }
            if (o->verdict() == "queued") return queue_up(*o, *what, std::move(done));
            if (o->verdict() == "refused") return done(redis::read_refusal(o->out(), o->time()));
-           if (o->out().at(1).text == "closed" || raises == most_raises)
-             return done(refuse(errc::engine_unavailable));
+           const bool closed = o->out().at(1).text == "closed";
+           if (closed) watch_->fence().note_closed(o->out().at(2).number);
+           if (closed || raises == most_raises) return done(refuse(errc::engine_unavailable));
            watch_->fence().raise([this, what, raises, done = std::move(done)](bool raised) mutable {
              if (!raised) return done(refuse(errc::engine_unavailable));
              ask_for(std::move(what), raises + 1, std::move(done));

@@ -41,8 +41,21 @@ void store_watch::on_opening(const newcomer& who, const server_facts& facts) {
 }
 
 void store_watch::on_connected(const server_facts& facts, std::uint64_t connection) {
-  keeper_.on_connected(connection, facts.incarnation());
+  const bool changed = !incarnation_.empty() && incarnation_ != facts.incarnation();
+  incarnation_ = facts.incarnation();
+  keeper_.on_connected(connection, incarnation_);
+  if (changed) keeper_.raise([](bool) {});
+  if (!skew_) read_skew();
   check();
+}
+
+// What is in it already, so that a step which comes later can be told from it.
+void store_watch::read_skew() {
+  const std::string_view words[] = {"GETRANGE", settings_.fence_key, "128", "143"};
+  client_.call({.key = settings_.fence_key}, words, by(), [this](const response& got) {
+    if (got && got->is == reply::kind::bulk && !skew_)
+      skew_ = static_cast<std::int64_t>(number_at_start(got->text));
+  });
 }
 
 void store_watch::tend() {
@@ -130,6 +143,7 @@ void store_watch::step(instant sent, instant received, std::int64_t shown, int t
     const auto& row = s->out().at(1);
     const auto known = std::exchange(skew_, row.at(1).number).value_or(0);
     const bool mine = row.at(0).number == 1;
+    if (mine) keeper_.note_closed(row.at(2).number);
     // Somebody else was faster: that may have been the same step.
     const auto left = (shown - before) - (*skew_ - known);
     if (!mine && std::abs(left) > 2 * clock_guard::slack.count() && tries < most_tries)
@@ -214,9 +228,9 @@ void store_watch::describe(engine_health& h) const {
     add(std::to_string(fence.replicas.acked) + " of " + std::to_string(fence.replicas.known) +
         " replicas have the newest watermark: a failover to one of the others may repeat tokens");
   }
-  if (!fence.last.confirmed && fence.replicas.known > 0) {
+  if (!fence.trouble.empty()) {
     h.degraded = true;
-    add("no replica has the newest watermark: nothing is granted");
+    add("the watermark was not raised: " + fence.trouble);
   }
   if (fence.emptied) add("the store was emptied while locks were held");
   if (stepped_back_at_ != instant{} && network_time_.now() - stepped_back_at_ < told_for)

@@ -22,6 +22,7 @@ class store_watch final : private fence_keeper_user {
  public:
   struct settings {
     std::string rules;  ///< as ask::common made them
+    std::string fence_key;
     store_url::kind what{};
     failover_terms terms;
     duration ahead{}, call_timeout{};
@@ -44,6 +45,7 @@ class store_watch final : private fence_keeper_user {
   void on_clock_ahead(instant sent, std::int64_t shown, std::int64_t skew, unique_function<void(bool)> again);
 
   [[nodiscard]] fence_keeper& fence() noexcept { return keeper_; }
+  [[nodiscard]] const fence_keeper& fence() const noexcept { return keeper_; }
   void describe(engine_health& health) const;
 
  private:
@@ -53,6 +55,7 @@ class store_watch final : private fence_keeper_user {
   void on_clock_ahead(instant sent, std::int64_t shown, std::int64_t skew) override;
   void on_round() override;
 
+  void read_skew();
   void note(clock_guard::finding found, instant sent, std::int64_t shown);
   void measure();
   void step(instant sent, instant received, std::int64_t shown, int tries);
@@ -69,6 +72,7 @@ class store_watch final : private fence_keeper_user {
   capabilities& about_;
   fence_keeper keeper_;
 
+  std::string incarnation_;  // of the main connection
   clock_guard clock_;
   std::optional<std::int64_t> skew_;                // of the store's clock, by what the store knows
   std::vector<unique_function<void(bool)>> asked_;  // who waits for the clock to be measured

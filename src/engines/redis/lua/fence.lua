@@ -9,13 +9,13 @@ local function fence_record()
   if fence then return fence end
   local raw = redis.call('GET', tag .. 'fence')
   local function number(i) return raw and tonumber(string.sub(raw, i * 16 + 1, i * 16 + 16)) or 0 end
-  fence = {known = raw and true or false, store = raw and string.sub(raw, 1, 16), last = number(1), ceiling = number(2),
+  fence = {store = raw and string.sub(raw, 1, 16), last = number(1), ceiling = number(2),
            confirmed = number(3), horizon = number(4), confirmed_horizon = number(5), closed = number(6), since = number(7),
            skew = number(8), latest = number(9)}
   local f = fence
   if f.store ~= store then
     f.store, f.dirty = store, true
-    if f.ceiling > f.last then f.last = f.ceiling end
+    if f.ceiling > f.last and not ask.plain then f.last = f.ceiling end
     f.confirmed, f.confirmed_horizon = 0, 0
     if ask.exclusive and f.horizon > f.closed then
       -- Since the ceiling was raised the last time that we know of, renewals may have been lost.
