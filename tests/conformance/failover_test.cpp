@@ -397,6 +397,20 @@ TEST_F(Failover, TokensRiseAndItIsSaidWhenTheClockIsSetBack) {
   EXPECT_THAT(detail(), HasSubstr("set back"));
 }
 
+TEST_F(Failover, AClockThatWasSetForwardAndBackGrantsAgainWhenTheLeasesAreOver) {
+  begin(2);
+  hold("alice", {.ttl = 1s});
+  world_.set_clock_by(1h);
+  EXPECT_EQ(code(acquire("bob", on("b"))), errc::engine_unavailable);
+  world_.pass(2s);
+  world_.set_clock_by(-1h);
+  EXPECT_EQ(code(acquire("bob", on("b"))), errc::engine_unavailable) << "a lease of before may be alive";
+  world_.pass(32s);
+  EXPECT_TRUE(is_granted(acquire("bob", on("b"))));
+  on_ = engines_[1];
+  EXPECT_TRUE(is_granted(acquire("carol", on("c"))));
+}
+
 TEST_F(Failover, ASmallStepIsNoStep) {
   begin();
   hold("alice", {.ttl = 1s});

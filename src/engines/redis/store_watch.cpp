@@ -81,21 +81,27 @@ std::optional<std::int64_t> store_watch::latest_store_time() const noexcept {
   return clock_.latest(loop_.now());
 }
 
-void store_watch::note(clock_guard::finding found, instant sent, std::int64_t shown) {
-  if (found != clock_guard::finding::behind) return;
-  ++steps_backward_;
-  stepped_back_at_ = network_time_.now();
-  log::error("redis", "the clock of the store was set back: leases end later than their owners were told",
-             {{"shown", shown}, {"asked_at", sent.time_since_epoch().count()}});
+clock_guard::finding store_watch::observe(instant sent, std::int64_t shown) {
+  const auto received = loop_.now();
+  const auto before = clock_.latest(received) ? clock_.earliest(received) : shown;
+  const auto found = clock_.observe(sent, received, shown);
+  if (found == clock_guard::finding::behind) {
+    ++steps_backward_;
+    stepped_back_at_ = network_time_.now();
+    log::error("redis", "the clock of the store was set back: leases end later than their owners were told",
+               {{"by_seconds", seconds(duration(before - shown))}});
+    tell_step(before, [](std::optional<bool>) {});
+  }
+  return found;
 }
 
 void store_watch::on_answer(instant sent, const time_relation& shown) {
-  note(clock_.observe(sent, loop_.now(), shown.now), sent, shown.now);
+  (void)observe(sent, shown.now);
 }
 
 void store_watch::on_store_time(instant sent, std::int64_t shown, std::int64_t skew) {
-  // A raise is not answered before the replicas have it: it says when, at most.
-  note(clock_.observe(sent, loop_.now(), shown), sent, shown);
+  // Before the skew is known it could be that of a step which this answer shows.
+  (void)observe(sent, shown);
   skew_ = skew;
 }
 
@@ -108,7 +114,7 @@ void store_watch::on_clock_ahead(instant sent, std::int64_t shown, std::int64_t 
   if (stopped_) return again(false);
   if (!skew_) skew_ = skew;
   // The question may only have been under way for long.
-  if (clock_.observe(sent, loop_.now(), shown) != clock_guard::finding::ahead) return again(true);
+  if (observe(sent, shown) != clock_guard::finding::ahead) return again(true);
   asked_.push_back(std::move(again));
   if (asked_.size() == 1) measure();
 }
@@ -119,43 +125,51 @@ void store_watch::measure() {
     if (!got || got->items.size() != 2) return agree(false);
     const auto shown = static_cast<std::int64_t>(number_at_start(got->at(0).text)) * 1'000'000 +
                        static_cast<std::int64_t>(number_at_start(got->at(1).text));
-    const auto received = loop_.now();
-    const auto found = clock_.observe(sent, received, shown);
-    note(found, sent, shown);
-    if (found != clock_guard::finding::ahead) return agree(true);
-    step(sent, received, shown, 0);
+    if (observe(sent, shown) != clock_guard::finding::ahead) return agree(true);
+    step(sent, loop_.now(), shown, 0);
   });
 }
 
-// Tells the store, once for all who use it.
 void store_watch::step(instant sent, instant received, std::int64_t shown, int tries) {
   const auto before = clock_.earliest(received);
-  ask q(settings_.rules, "stepped");
-  q.put("before", before).put("skew", skew_.value_or(0));
-  const auto text = std::move(q).text();
-  const std::string_view arguments[] = {text, ""};
-  script_call call;
-  call.arguments = arguments;
-  call.stamped = true;
-  client_.run({}, call, by(), [this, sent, received, shown, before, tries](const response& got) {
-    const auto s = got ? redis::step::read(*got, sent) : std::nullopt;
-    if (!s || s->out().at(1).items.size() < 2) return agree(false);
-    const auto& row = s->out().at(1);
-    const auto known = std::exchange(skew_, row.at(1).number).value_or(0);
-    const bool mine = row.at(0).number == 1;
-    if (mine) keeper_.note_closed(row.at(2).number);
+  const auto known = skew_.value_or(0);
+  tell_step(before, [this, sent, received, shown, before, known, tries](std::optional<bool> mine) {
+    if (!mine) return agree(false);
     // Somebody else was faster: that may have been the same step.
     const auto left = (shown - before) - (*skew_ - known);
-    if (!mine && std::abs(left) > 2 * clock_guard::slack.count() && tries < most_tries)
+    if (!*mine && std::abs(left) > 2 * clock_guard::slack.count() && tries < most_tries)
       return step(sent, received, shown, tries + 1);
     ++steps_forward_;
     clock_.accept(sent, received, shown);
     log::error(
         "redis",
         "the clock of the store was set forward: nothing is granted until the leases of before are over",
-        {{"by_seconds", seconds(duration(shown - before))}, {"told_the_store", mine}});
+        {{"by_seconds", seconds(duration(shown - before))}, {"told_the_store", *mine}});
     agree(true);
   });
+}
+
+// Tells the store, once for all who use it. `done(true)`: it was us; nothing: it is not known.
+void store_watch::tell_step(std::int64_t before, unique_function<void(std::optional<bool>)> done) {
+  ask q(settings_.rules, "stepped");
+  q.put("before", before).put("skew", skew_.value_or(0));
+  const auto text = std::move(q).text();
+  const std::string_view arguments[] = {text, ""};
+  const std::string_view keys[] = {settings_.fence_key};
+  script_call call;
+  call.keys = keys;
+  call.arguments = arguments;
+  call.stamped = true;
+  client_.run({.key = settings_.fence_key}, call, by(),
+              [this, sent = loop_.now(), done = std::move(done)](const response& got) mutable {
+                const auto s = got ? redis::step::read(*got, sent) : std::nullopt;
+                if (!s || s->out().at(1).items.size() < 2) return done(std::nullopt);
+                const auto& row = s->out().at(1);
+                skew_ = row.at(1).number;
+                const bool mine = row.at(0).number == 1;
+                if (mine) keeper_.note_closed(row.at(2).number);
+                done(mine);
+              });
 }
 
 void store_watch::agree(bool usable) {

@@ -56,9 +56,10 @@ class store_watch final : private fence_keeper_user {
   void on_round() override;
 
   void read_skew();
-  void note(clock_guard::finding found, instant sent, std::int64_t shown);
+  clock_guard::finding observe(instant sent, std::int64_t shown);
   void measure();
   void step(instant sent, instant received, std::int64_t shown, int tries);
+  void tell_step(std::int64_t before, unique_function<void(std::optional<bool>)> done);
   void agree(bool usable);
   void check();
   void on_checked(const response& got);

@@ -106,7 +106,7 @@ local function raise()
   if string.sub(ask.seen, 1, 16) ~= store then return {'done', {0}} end
   local function up(old, to) return to > old and to or old end
   local f = fence_record()
-  local gone = f.ceiling == 0 and ask.floor_horizon and ask.floor_horizon > now
+  local gone = f.ceiling == 0 and not ask.plain and ask.floor_horizon and ask.floor_horizon > now
   if gone then
     f.last = up(f.last, ask.floor_ceiling)
     if ask.exclusive then f.closed, f.since = ask.floor_horizon, now end
@@ -126,14 +126,17 @@ local function confirm()
   return {'done', {1}}
 end
 
--- The clock was set forward: without that it would show `before`. Nothing is granted until the latest end that anybody was
--- told has passed by a clock that was not set. One of those who notice says it; `skew` is what all of them had noticed before.
+-- The clock was set: without that it would show `before`. Forward, nothing is granted until the latest end that anybody was
+-- told has passed by a clock that was not set; back, a pause that is under way gets no longer. One of those who notice says it;
+-- `skew` is what all of them had noticed before.
 -- {1, skew, closed until}, or {0, skew}
 local function stepped()
   local f = fence_record()
   if ask.skew ~= f.skew then return {'done', {0, f.skew}} end
   local latest = math.max(f.horizon, f.latest, f.closed)
-  if latest > ask.before then
+  if now < ask.before then
+    f.closed = f.closed > ask.before and now + (f.closed - ask.before) or 0
+  elseif latest > ask.before then
     if f.closed <= ask.before or ask.before < f.since then f.since = ask.before end
     f.closed = now + (latest - ask.before)
     if f.closed > f.horizon then f.horizon = f.closed end
