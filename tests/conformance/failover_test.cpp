@@ -178,6 +178,7 @@ TEST_F(Failover, LeavesALeaseToItsOwnerUntilItIsOver) {
   const auto got = renew(alice.id);
   ASSERT_TRUE(got);
   EXPECT_EQ(got->token, alice.token);
+  EXPECT_EQ(got->end - on_->now(), 12s) << "status had said so, and a renewal shortens nothing";
   EXPECT_EQ(world_.say("GET lock:a"), alice.id.to_string()) << "for those who know only the key";
   world_.pass(15s);
   EXPECT_THAT(holders(), IsEmpty());
@@ -303,6 +304,16 @@ TEST_F(Replicated, GrantsStopWithinTheCeilingWhenNoReplicaAnswers) {
   EXPECT_TRUE(is_granted(acquire("carol", on("c"))));
   EXPECT_TRUE(renew(alice.id, 60s));
   EXPECT_FALSE(on_->health().degraded);
+}
+
+TEST_F(Replicated, WhoHasTimeWaitsUntilAReplicaAnswers) {
+  hold("alice");
+  replica_->process().freeze();
+  world_.pass(3s);
+  const auto bob = wait_for("bob", on("b"));
+  replica_->process().thaw();
+  world_.pass(2s);
+  EXPECT_TRUE(granted_now(bob));
 }
 
 TEST_F(Replicated, ALongLeaseIsAnsweredWhenTheReplicasHaveIt) {

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <fcntl.h>
+#include <fstream>
 #include <list>
 #include <sstream>
 #include <stdexcept>
@@ -46,7 +47,7 @@ class server_clock {
 
 class redis_world::impl {
  public:
-  explicit impl(manual_clock& time)
+  impl(manual_clock& time, found how)
       : time_(time), port_(redis::free_port()), server_time_(time.now()), clock_(folder_.path("clock")) {
     clock_.set(server_time_);
     server_.emplace(std::vector<std::string>{"env",
@@ -73,6 +74,8 @@ class redis_world::impl {
                                              folder_.path("log")});
     if (!redis::comes_true([&] { return redis::test_line(port_).open(); }))
       throw std::runtime_error("redis-server does not come up");
+    url_ = "redis://127.0.0.1:" + std::to_string(port_);
+    if (how == found::by_sentinel) start_sentinel();
   }
 
   dislock::engine& add(const host_settings& settings, engine_listener& listener,
@@ -80,7 +83,7 @@ class redis_world::impl {
     redis_engine_options options;
     options.failover = terms;
     options.plant_plain_counter = planted;
-    options.url = *redis::parse_store_url("redis://127.0.0.1:" + std::to_string(port_));
+    options.url = *redis::parse_store_url(url_);
     options.waiter_grace = settings.waiter_grace;
     options.request_memory = settings.request_memory;
     options.event_log_size = settings.event_log_size;
@@ -160,6 +163,18 @@ class redis_world::impl {
   }
 
  private:
+  void start_sentinel() {
+    const auto port = std::to_string(redis::free_port()), conf = folder_.path("sentinel.conf");
+    std::ofstream(conf) << "port " << port << "\nbind 127.0.0.1\ndir " << folder_.path() << "\nlogfile "
+                        << folder_.path("sentinel.log") << "\nsentinel monitor prod 127.0.0.1 " << port_
+                        << " 1\n";
+    sentinel_.emplace(std::vector<std::string>{"redis-sentinel", conf});
+    const auto number = static_cast<std::uint16_t>(std::stoi(port));
+    if (!redis::comes_true([&] { return redis::test_line(number).open(); }))
+      throw std::runtime_error("redis-sentinel does not come up");
+    url_ = "redis+sentinel://127.0.0.1:" + port + "/prod";
+  }
+
   struct replica {
     std::unique_ptr<boost::asio::io_context> io;
     std::unique_ptr<manual_loop> loop;
@@ -188,11 +203,12 @@ class redis_world::impl {
   const std::uint16_t port_;
   instant server_time_;
   server_clock clock_;
-  std::optional<redis::test_process> server_;
+  std::optional<redis::test_process> server_, sentinel_;
+  std::string url_;
   std::list<replica> replicas_;
 };
 
-redis_world::redis_world(manual_clock& time) : impl_(std::make_unique<impl>(time)) {}
+redis_world::redis_world(manual_clock& time, found how) : impl_(std::make_unique<impl>(time, how)) {}
 redis_world::~redis_world() = default;
 engine& redis_world::add(const host_settings& settings, engine_listener& listener) {
   return impl_->add(settings, listener, failover, plain_counter);

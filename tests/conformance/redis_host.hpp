@@ -18,7 +18,8 @@ namespace dislock::testing_engines {
 /// it, on one thread and one clock of their own. They end with the test, also where that crashes.
 class redis_world {
  public:
-  explicit redis_world(manual_clock& time);
+  enum class found { directly, by_sentinel };
+  explicit redis_world(manual_clock& time, found how = found::directly);
   ~redis_world();
   redis_world(const redis_world&) = delete;
   redis_world& operator=(const redis_world&) = delete;

@@ -7,7 +7,7 @@
 namespace dislock::testing_engines {
 namespace {
 
-class Replicas : public testing::Test {
+class Replicas : public testing::TestWithParam<redis_world::found> {
  protected:
   // One of the engines, and what it has told.
   struct replica {
@@ -79,18 +79,25 @@ class Replicas : public testing::Test {
   }
 
   manual_clock time_;
-  redis_world world_{time_};
+  redis_world world_{time_, GetParam()};
   replica a_, b_;
 };
 
-TEST_F(Replicas, KeepEachOtherOut) {
+INSTANTIATE_TEST_SUITE_P(Of, Replicas,
+                         testing::Values(redis_world::found::directly, redis_world::found::by_sentinel),
+                         [](const auto& how) {
+                           return how.param == redis_world::found::directly ? "OneRedis"
+                                                                            : "OneRedisThatSentinelNames";
+                         });
+
+TEST_P(Replicas, KeepEachOtherOut) {
   hold(a_, "alice");
   const auto bob = acquire(b_, "bob");
   EXPECT_EQ(code(bob), errc::lock_not_acquired);
   EXPECT_EQ(why(bob).holders.at(0).client, "alice");
 }
 
-TEST_F(Replicas, HandOnInOneOrderOfArrivalWhoeverReleases) {
+TEST_P(Replicas, HandOnInOneOrderOfArrivalWhoeverReleases) {
   auto lease = hold(a_, "alice");
   const auto bob = wait_at(b_, "bob");
   const auto carol = wait_at(a_, "carol");
@@ -106,7 +113,7 @@ TEST_F(Replicas, HandOnInOneOrderOfArrivalWhoeverReleases) {
   EXPECT_GT(lease_of(outcome_of(b_, dan)).token, lease_of(outcome_of(a_, carol)).token);
 }
 
-TEST_F(Replicas, NoticeAnExpiryThatNobodyHereGranted) {
+TEST_P(Replicas, NoticeAnExpiryThatNobodyHereGranted) {
   hold(a_, "alice", {.ttl = 10s});
   const auto bob = wait_at(b_, "bob");
   world_.kill(*a_.is);
@@ -114,14 +121,14 @@ TEST_F(Replicas, NoticeAnExpiryThatNobodyHereGranted) {
   EXPECT_TRUE(granted_at(b_, bob));
 }
 
-TEST_F(Replicas, AnswerARepeatWhereverItIsAsked) {
+TEST_P(Replicas, AnswerARepeatWhereverItIsAsked) {
   const auto first = acquire(a_, "alice", {}, "r1");
   const auto again = acquire(b_, "alice", {}, "r1");
   EXPECT_EQ(lease_of(again).id, lease_of(first).id);
   EXPECT_TRUE(std::get<granted>(again).repeated);
 }
 
-TEST_F(Replicas, LetAClientChangeInMidWait) {
+TEST_P(Replicas, LetAClientChangeInMidWait) {
   const auto alice = hold(a_, "alice");
   const auto bob = wait_at(a_, "bob", {}, "r1");
   const auto carol = wait_at(b_, "carol");
@@ -134,7 +141,7 @@ TEST_F(Replicas, LetAClientChangeInMidWait) {
   EXPECT_FALSE(told(b_, carol));
 }
 
-TEST_F(Replicas, PassOverTheWaitersOfADeadOne) {
+TEST_P(Replicas, PassOverTheWaitersOfADeadOne) {
   const auto alice = hold(b_, "alice", {.ttl = 60s});
   wait_at(a_, "bob");
   wait_at(a_, "dan", {}, "r1");
@@ -148,7 +155,7 @@ TEST_F(Replicas, PassOverTheWaitersOfADeadOne) {
   EXPECT_TRUE(granted_at(b_, carol));
 }
 
-TEST_F(Replicas, TakeBackAGrantThatADeadOneHadNotTaken) {
+TEST_P(Replicas, TakeBackAGrantThatADeadOneHadNotTaken) {
   const auto alice = hold(b_, "alice", {.ttl = 60s});
   wait_at(a_, "bob", {.ttl = 60s});
   const auto carol = wait_at(b_, "carol");
@@ -161,7 +168,7 @@ TEST_F(Replicas, TakeBackAGrantThatADeadOneHadNotTaken) {
   EXPECT_TRUE(granted_at(b_, carol));
 }
 
-TEST_F(Replicas, LeaveAGrantAloneThatADeadOneHadTaken) {
+TEST_P(Replicas, LeaveAGrantAloneThatADeadOneHadTaken) {
   const auto alice = hold(b_, "alice", {.ttl = 60s});
   const auto bob = wait_at(a_, "bob", {.ttl = 20s});
   const auto carol = wait_at(b_, "carol");
@@ -174,7 +181,7 @@ TEST_F(Replicas, LeaveAGrantAloneThatADeadOneHadTaken) {
   EXPECT_TRUE(granted_at(b_, carol));
 }
 
-TEST_F(Replicas, FindADeadlockThatSpansThem) {
+TEST_P(Replicas, FindADeadlockThatSpansThem) {
   hold(a_, "alice", on("x"));
   hold(b_, "bob", on("y"));
   const auto alice = wait_at(a_, "alice", on("y"));
@@ -185,7 +192,7 @@ TEST_F(Replicas, FindADeadlockThatSpansThem) {
   EXPECT_THAT(waiters(a_, "x"), IsEmpty());
 }
 
-TEST_F(Replicas, TellOfEverythingInOneOrder) {
+TEST_P(Replicas, TellOfEverythingInOneOrder) {
   const auto alice = hold(a_, "alice");
   wait_at(b_, "bob");
   ASSERT_TRUE(release(a_, alice.id));
@@ -195,7 +202,7 @@ TEST_F(Replicas, TellOfEverythingInOneOrder) {
   EXPECT_EQ(events(a_, 4), events(b_, 4));
 }
 
-TEST_F(Replicas, RenewTheAutoRenewedLeasesOfADeadOne) {
+TEST_P(Replicas, RenewTheAutoRenewedLeasesOfADeadOne) {
   const auto lease = hold(a_, "alice", {.max_hold = 60s, .auto_renew = true});
   const auto listed = [&] {
     std::vector<lock_id> out;
@@ -208,7 +215,7 @@ TEST_F(Replicas, RenewTheAutoRenewedLeasesOfADeadOne) {
   EXPECT_THAT(listed(), ElementsAre(lease.id));
 }
 
-TEST_F(Replicas, ExcludeAndAreExcludedByWhoKnowsOnlyTheKey) {
+TEST_P(Replicas, ExcludeAndAreExcludedByWhoKnowsOnlyTheKey) {
   EXPECT_EQ(world_.say("SET lock:a other NX PX 10000"), "OK");
   EXPECT_EQ(code(acquire(a_, "alice")), errc::lock_not_acquired);
   const auto bob = wait_at(a_, "bob");
@@ -219,7 +226,7 @@ TEST_F(Replicas, ExcludeAndAreExcludedByWhoKnowsOnlyTheKey) {
   EXPECT_EQ(world_.say("GET lock:a"), lease_of(outcome_of(a_, bob)).id.to_string());
 }
 
-TEST_F(Replicas, LeaveAForeignKeyAlone) {
+TEST_P(Replicas, LeaveAForeignKeyAlone) {
   world_.say("RPUSH lock:list x");
   EXPECT_EQ(code(acquire(a_, "alice", on("list"))), errc::lock_not_acquired);
   const auto forced = await<answer<dislock::forced>>(
@@ -228,14 +235,14 @@ TEST_F(Replicas, LeaveAForeignKeyAlone) {
   EXPECT_EQ(world_.say("LLEN lock:list"), "1");
 }
 
-TEST_F(Replicas, EndALeaseWhoseKeyWasTakenAway) {
+TEST_P(Replicas, EndALeaseWhoseKeyWasTakenAway) {
   const auto alice = hold(a_, "alice");
   world_.say("DEL lock:a");
   EXPECT_FALSE(status(b_).locked);
   EXPECT_FALSE(release(a_, alice.id));
 }
 
-TEST_F(Replicas, LeaveNothingButTheFenceInTheStore) {
+TEST_P(Replicas, LeaveNothingButTheFenceInTheStore) {
   const auto alice = hold(a_, "alice", {.lock_delay = 1s});
   const auto bob = wait_at(b_, "bob", {}, "r1");
   ASSERT_TRUE(release(a_, alice.id));

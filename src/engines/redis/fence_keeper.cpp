@@ -40,6 +40,7 @@ void fence_keeper::secure(std::int64_t store_end, std::uint64_t connection,
 
 void fence_keeper::look() {
   if (stopped_ || running_ || network_time_.now() - looked_at_ < look_every) return;
+  if (!state_.trouble.empty()) return raise([](bool) {});  // is it still so?
   begin();
 }
 
@@ -187,6 +188,7 @@ void fence_keeper::finish(bool confirmed) {
   running_ = false;
   auto served = std::exchange(served_, {});
   const bool elsewhere = std::exchange(elsewhere_, false);
+  if (!confirmed) state_.last.confirmed = false;
   user_.on_round();
   for (auto& w : served) {
     if (elsewhere && w.connection == 0 && !w.again && !stopped_) {

@@ -151,6 +151,7 @@ class redis_engine final : public engine, private redis::client_listener {
   struct asked {
     std::string client, text;
     std::vector<std::string> locks;
+    bool waits = false;
   };
   // A decision, or why there is none.
   using outcome = boost::system::result<step, errc>;
@@ -313,7 +314,9 @@ void redis_engine::absorb(const step& s) {
   }
   if (!left.empty())
     watch_->fence().raise([this, left = std::move(left)](bool raised) mutable {
-      if (raised) sweep(std::move(left));
+      if (raised) return sweep(std::move(left));
+      for (const auto& lock : left) watch(lock, later(now(), sweeping));
+      wake_later();
     });
   wake_later();
 }
@@ -435,6 +438,7 @@ void redis_engine::acquire(const acquire_request& r, completion<acquire_answer> 
   wanted->client = r.client.view();
   for (const auto& w : r.wants) wanted->locks.emplace_back(w.name.view());
   wanted->text = std::move(q).text();
+  wanted->waits = r.wait > duration::zero();
   ask_for(std::move(wanted), 0, std::move(done));
 }
 
@@ -458,10 +462,14 @@ void redis_engine::ask_for(std::shared_ptr<const asked> what, int raises, comple
            if (o->verdict() == "refused") return done(redis::read_refusal(o->out(), o->time()));
            const bool closed = o->out().at(1).text == "closed";
            if (closed) watch_->fence().note_closed(o->out().at(2).number);
-           if (closed || raises == most_raises) return done(refuse(errc::engine_unavailable));
+           if (closed || raises >= most_raises) return done(refuse(errc::engine_unavailable));
            watch_->fence().raise([this, what, raises, done = std::move(done)](bool raised) mutable {
-             if (!raised) return done(refuse(errc::engine_unavailable));
-             ask_for(std::move(what), raises + 1, std::move(done));
+             if (raised) return ask_for(std::move(what), raises + 1, std::move(done));
+             if (!what->waits) return done(refuse(errc::engine_unavailable));
+             // It has time: it is queued until the replicas are there again.
+             auto patient = std::make_shared<asked>(*what);
+             patient->text.insert(patient->text.size() - 1, ",\"patient\":1");
+             ask_for(std::move(patient), most_raises, std::move(done));
            });
          });
 }

@@ -138,8 +138,8 @@ local function acquire()
     if not busy and (l.waiting > 0 or not fits(l, want.mode, want.permits)) then busy = l end
   end
   local shut = not busy and fence_is_shut()
-  if shut == 'closed' and ask.wait > 0 then
-    busy = found[1]  -- it opens by itself
+  if (shut == 'closed' or (shut and ask.patient)) and ask.wait > 0 then
+    busy = found[1]  -- it opens by itself, or when the replicas are there again
   elseif shut then
     return {'shut', shut, fence.closed}
   end

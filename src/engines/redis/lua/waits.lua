@@ -40,7 +40,7 @@ end
 -- What has become of a waiter, for the replica that speaks for it.
 local function collect()
   local w = waiter_of(ask.waiter)
-  if not w then return refusal(why_of('request_cancelled')) end
+  if not w then return refusal(why_of('engine_unavailable')) end  -- a failover has lost it
   for _, want in ipairs(w.wants) do lock_at(want.name) end
   if w.state == 'waiting' then
     if w.deadline > now and (attached(w) or grace_end(w) > now) then
