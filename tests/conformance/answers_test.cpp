@@ -86,6 +86,23 @@ TEST_P(Answers, ARepeatedReleaseGivesTheSameAnswerAndLeavesTheNextOwnerAlone) {
   EXPECT_THAT(holders(), ElementsAre("bob"));
 }
 
+TEST_P(Answers, CallsOfEarlierOwnersAreRememberedToo) {
+  for (const std::string who : {"zoe", "alice", "bob"}) {
+    const auto lease = hold(who, {}, who + " takes it");
+    ASSERT_TRUE(release(lease.id, "a", who + " gives it back", who));
+  }
+  const auto last = hold("carol");
+
+  for (const std::string who : {"zoe", "alice", "bob"}) {
+    EXPECT_EQ(why(acquire(who + " takes it", who)).ended, end_reason::released) << who;
+    const auto again = acquire(who + " gives it back", who);
+    EXPECT_EQ(code(again), errc::request_id_reused) << who;
+  }
+  EXPECT_TRUE(validate(last.token).current);
+  pass(31s);
+  EXPECT_TRUE(is_granted(acquire("bob takes it", "bob")));
+}
+
 TEST_P(Answers, ARepeatedRenewTellsTheEndAsItIsNowAndMovesNothing) {
   const auto lease = hold("alice");
   const lease_proof proof{lock_name("a"), lease.id, {}};

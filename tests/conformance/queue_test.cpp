@@ -248,6 +248,14 @@ TEST_P(Queue, AnUndeliveredAnswerDoesNotTouchALeaseThatItsOwnerHasRenewed) {
   EXPECT_TRUE(still_waits(bob));
 }
 
+TEST_P(Queue, AnUndeliveredAnswerDoesNotTouchALeaseThatWasRenewedBeforeAnybodyWaited) {
+  const auto alice = hold("alice");
+  ASSERT_TRUE(renew(alice.id));
+  undelivered(alice);
+  EXPECT_TRUE(validate(alice.token).current);
+  EXPECT_TRUE(renew(alice.id));
+}
+
 TEST_P(Queue, RefusalsAndWaitsNameTheHoldersAndThePlace) {
   hold("alice");
   const auto bob = wait_for("r1", "bob");

@@ -157,7 +157,9 @@ ask& ask::put_call(const call_id& call, std::uint64_t print) {
   put("request", call.request.view());
   put("scope", call.table_wide ? std::string_view() : call.lock.view());
   put("client", call.client.view());
-  return put("print", std::string_view(std::to_string(print)));
+  auto digits = std::to_string(print);
+  digits.insert(0, 20 - std::min<std::size_t>(digits.size(), 20), '0');  // as in the plain case
+  return put("print", std::string_view(digits));
 }
 
 std::uint64_t print_of(const acquire_request& r) {

@@ -5,12 +5,14 @@
 #include "core/deadline_queue.hpp"
 #include "core/request_memory.hpp"
 #include "engines/redis/asking.hpp"
+#include "engines/redis/plain.hpp"
 #include "engines/redis/scripts.hpp"
 #include "engines/redis/store_watch.hpp"
 #include "engines/redis/telling.hpp"
 #include "engines/redis/wire/client.hpp"
 
 #include <boost/unordered/unordered_flat_map.hpp>
+#include <boost/unordered/unordered_flat_set.hpp>
 
 #include <algorithm>
 #include <deque>
@@ -39,6 +41,10 @@ constexpr int most_clocks = 5;
 constexpr int most_searches = 8;
 // As in events.lua.
 constexpr std::size_t events_a_page = 1000;
+// How long plain locks are in use before they are listed, and how many at once.
+constexpr duration longest_plain = seconds(30);
+constexpr duration indexing = milliseconds(100);
+constexpr std::size_t indexed_at_once = 256;
 // Rounds of raising the ceiling for one acquire.
 constexpr int most_raises = 3;
 
@@ -65,6 +71,13 @@ class redis_engine final : public engine, private redis::client_listener {
                              options_.request_memory, lapse, ceiling_ahead, options_.failover.quarantine,
                              options_.queue_max, options_.failover.exclusive && !options_.plant_plain_counter,
                              options_.plant_plain_counter})) {
+    plain_ = {
+        options_.side_prefix,
+        options_.canonical_prefix,
+        common_ + '}',
+        std::to_string(options_.side_prefix.size()),
+        options_.request_memory,
+        options_.plant_plain_counter ? duration() : std::min(options_.failover.quarantine, longest_plain)};
     about_.engine = "redis";
     about_.grade = guarantee_class::c;
     about_.fifo = about_.shared = about_.semaphore = about_.multi = about_.sessions = about_.lock_delay =
@@ -77,7 +90,10 @@ class redis_engine final : public engine, private redis::client_listener {
   }
 
   [[nodiscard]] bool at_rest() const noexcept { return client_->open() == 0; }
-  void count_now() { sweep({}); }
+  void count_now() {
+    index();
+    sweep({});
+  }
   [[nodiscard]] std::optional<error> connect(boost::asio::io_context& io) {
     redis::client_settings s;
     s.url = options_.url;
@@ -149,16 +165,27 @@ class redis_engine final : public engine, private redis::client_listener {
   };
   // An acquire, as often as it has to be asked.
   struct asked {
-    std::string client, text;
+    std::string client;
     std::vector<std::string> locks;
     bool waits = false;
+    std::shared_ptr<const redis::script_words> words;
+    // The plain case
+    lock_id id;
+    renewal_token renewal;
+    duration ttl{};
   };
   // A decision, or why there is none.
   using outcome = boost::system::result<step, errc>;
   using then = unique_function<void(const outcome&)>;
+  // The plain case was one; and when its call was sent.
+  using plain_then = unique_function<void(const redis::plain_answer&, instant)>;
 
   [[nodiscard]] ask question(std::string_view verb) const { return ask(common_, verb); }
-  void decide(std::string_view key, std::string&& text, then done, int clocks = 0);
+  void decide(std::string_view key, std::string&& text, then done);
+  void ask_store(std::shared_ptr<const redis::script_words> words, plain_then plain, then done,
+                 int clocks = 0);
+  [[nodiscard]] std::int64_t store_time() const noexcept;
+  void note_time(const redis::time_relation& time);
   // An end is told when a failover would be followed by a pause until then, or could not lose the lease.
   [[nodiscard]] bool is_safe(instant end, const step& told) const noexcept {
     return watch_->fence().covers(told.time().theirs(end), answered_by_);
@@ -176,7 +203,13 @@ class redis_engine final : public engine, private redis::client_listener {
   void share_events();
   void read_events(const reply& rows);
 
+  [[nodiscard]] std::string spell_out(const acquire_request& r);
   void ask_for(std::shared_ptr<const asked> what, int raises, completion<acquire_answer> done);
+  void asked_for(const outcome& o, const std::shared_ptr<const asked>& what, int raises,
+                 completion<acquire_answer> done);
+  [[nodiscard]] granted plain_grant(const asked& what, const redis::plain_answer& got, instant sent);
+  void gave_back(const std::string& lock, const std::string& client, const redis::plain_answer& got);
+  void index();
   void note_granted(const granted& got, instant at);
   void queue_up(const step& s, const asked& what, completion<acquire_answer> done);
   void search(ticket id, std::uint32_t epoch, std::string lock, int rounds,
@@ -230,6 +263,7 @@ class redis_engine final : public engine, private redis::client_listener {
   event_log events_;
   const std::string me_;
   const std::string common_;
+  redis::plain_terms plain_;
   capabilities about_;
   system_secrets secrets_;
   engine_listener* listener_ = nullptr;
@@ -247,7 +281,10 @@ class redis_engine final : public engine, private redis::client_listener {
   };
   boost::unordered_flat_map<std::uint64_t, auto_renewed> auto_renewed_;  // by half of the id
   table_counts counts_;
-  instant next_beat_ = never, next_sweep_ = never, next_poll_ = never, next_ceiling_ = never;
+  boost::unordered_flat_set<std::string> unlisted_;  // plain locks that were granted here a moment ago
+  std::vector<std::string> unlist_;                  // and those given back that are listed
+  instant next_beat_ = never, next_sweep_ = never, next_poll_ = never, next_ceiling_ = never,
+          next_index_ = never;
   bool granted_lately_ = false;
   std::uint64_t answered_by_ = 0;    // the connection that brought the answer that is being read
   redis::time_relation relation_{};  // of the newest answer
@@ -261,47 +298,66 @@ class redis_engine final : public engine, private redis::client_listener {
 // --- asking the store
 
 // Asks the script one thing. Nothing, if the answer has no place in this world, or none came.
-void redis_engine::decide(std::string_view key, std::string&& text, then done, int clocks) {
+void redis_engine::decide(std::string_view, std::string&& text, then done) {
+  auto words = std::make_shared<redis::script_words>();
+  words->key({options_.side_prefix, "fence"}).word({text});
+  ask_store(std::move(words), {}, std::move(done));
+}
+
+// `plain`, if it was decided as the plain case, or else `done`.
+void redis_engine::ask_store(std::shared_ptr<const redis::script_words> words, plain_then plain, then done,
+                             int clocks) {
   if (stopped_) return done(errc::draining);
-  auto kept = std::make_unique<std::string>(std::move(text));
   const auto latest = watch_->latest();
-  const std::string_view arguments[] = {*kept, latest};
-  const std::string_view keys[] = {key};
+  auto all = words->all();
+  all.arguments.insert(all.arguments.begin() + 1, latest);
   redis::script_call call;
-  call.keys = keys;
-  call.arguments = arguments;
+  call.keys = all.keys;
+  call.arguments = all.arguments;
   call.stamped = true;
-  const auto sent = now();
-  client_->run(
-      {.key = key}, call, later(network_time_.now(), options_.call_timeout),
-      [this, sent, clocks, lock = std::string(key), kept = std::move(kept),
-       done = std::move(done)](redis::response got) mutable {
-        if (!got) {
-          const bool may_stand = got.error().what == effect::unknown;
-          return done(may_stand ? errc::outcome_unknown : errc::engine_unavailable);
-        }
-        if (got->failed()) {
-          log::warn("redis", "a decision failed", {{"reason", got->text}});
-          return done(errc::engine_unavailable);
-        }
-        const auto s = step::read(*got, sent);
-        if (!s) return done(errc::internal_error);
-        if (s->verdict() == "clock") {
-          if (clocks == most_clocks) return done(errc::engine_unavailable);
-          return watch_->on_clock_ahead(
-              sent, s->time().now, s->out().at(1).number,
-              [this, clocks, lock, kept = std::move(kept), done = std::move(done)](bool again) mutable {
-                if (!again) return done(errc::engine_unavailable);
-                decide(lock, std::move(*kept), std::move(done), clocks + 1);
-              });
-        }
-        watch_->on_answer(sent, s->time());
-        relation_ = s->time();
-        answered_by_ = got->connection;
-        for (const auto& e : s->events()) happened(e, s->time().now);
-        done(*s);
-        absorb(*s);
-      });
+  const redis::target to{.key = all.keys[0]};
+  const auto deadline = later(network_time_.now(), options_.call_timeout);
+  client_->run(to, call, deadline,
+               [this, sent = now(), clocks, words = std::move(words), plain = std::move(plain),
+                done = std::move(done)](redis::response got) mutable {
+                 if (!got) {
+                   const bool may_stand = got.error().what == effect::unknown;
+                   return done(may_stand ? errc::outcome_unknown : errc::engine_unavailable);
+                 }
+                 if (got->failed()) {
+                   log::warn("redis", "a decision failed", {{"reason", got->text}});
+                   return done(errc::engine_unavailable);
+                 }
+                 if (plain)
+                   if (const auto answer = redis::read_plain(*got)) return plain(*answer, sent);
+                 const auto s = step::read(*got, sent);
+                 if (!s) return done(errc::internal_error);
+                 if (s->verdict() == "clock") {
+                   if (clocks == most_clocks) return done(errc::engine_unavailable);
+                   return watch_->on_clock_ahead(
+                       sent, s->time().now, s->out().at(1).number,
+                       [this, clocks, words = std::move(words), plain = std::move(plain),
+                        done = std::move(done)](bool again) mutable {
+                         if (!again) return done(errc::engine_unavailable);
+                         ask_store(std::move(words), std::move(plain), std::move(done), clocks + 1);
+                       });
+                 }
+                 note_time(s->time());
+                 answered_by_ = got->connection;
+                 for (auto& e : s->events()) happened(e, s->time().now);
+                 done(*s);
+                 absorb(*s);
+               });
+}
+
+// As far as we know.
+std::int64_t redis_engine::store_time() const noexcept {
+  return relation_.now == 0 ? 0 : relation_.now + (now() - relation_.sent).count();
+}
+
+void redis_engine::note_time(const redis::time_relation& time) {
+  watch_->on_answer(time.sent, time);
+  relation_ = time;
 }
 
 void redis_engine::absorb(const step& s) {
@@ -420,6 +476,25 @@ void redis_engine::on_message(std::string_view channel, std::string_view text) {
 // --- acquire
 
 void redis_engine::acquire(const acquire_request& r, completion<acquire_answer> done) {
+  auto wanted = std::make_shared<asked>();
+  wanted->client = r.client.view();
+  for (const auto& w : r.wants) wanted->locks.emplace_back(w.name.view());
+  wanted->waits = r.wait > duration::zero();
+  if (redis::is_plain(plain_, r)) {
+    wanted->id = secrets_.make<lock_id>();
+    wanted->renewal = secrets_.make<renewal_token>();
+    wanted->ttl = r.ttl;
+    wanted->words = std::make_shared<redis::script_words>(
+        redis::plain_acquire(plain_, r, wanted->id, wanted->renewal, redis::print_of(r)));
+  } else {
+    auto words = std::make_shared<redis::script_words>();
+    words->key({options_.side_prefix, "fence"}).word({spell_out(r)});
+    wanted->words = std::move(words);
+  }
+  ask_for(std::move(wanted), 0, std::move(done));
+}
+
+std::string redis_engine::spell_out(const acquire_request& r) {
   std::vector<std::pair<lock_id, renewal_token>> secrets;
   for (std::size_t i = 0; i < r.wants.size(); ++i)
     secrets.emplace_back(secrets_.make<lock_id>(), secrets_.make<renewal_token>());
@@ -434,44 +509,94 @@ void redis_engine::acquire(const acquire_request& r, completion<acquire_answer> 
   if (!r.reentry.empty()) q.put("reentry", r.reentry);
   if (r.reentry_as_held) q.put("as_held", std::int64_t{1});
   if (!r.metadata.empty()) q.put("metadata", r.metadata);
-  auto wanted = std::make_shared<asked>();
-  wanted->client = r.client.view();
-  for (const auto& w : r.wants) wanted->locks.emplace_back(w.name.view());
-  wanted->text = std::move(q).text();
-  wanted->waits = r.wait > duration::zero();
-  ask_for(std::move(wanted), 0, std::move(done));
+  return std::move(q).text();
 }
 
 void redis_engine::ask_for(std::shared_ptr<const asked> what, int raises, completion<acquire_answer> done) {
-  decide(what->locks.front(), std::string(what->text),
-         [this, what, raises, done = std::move(done)](const outcome& o) mutable {
-           if (!o) return done(refuse(o.error()));
-           if (o->verdict() == "granted") {
-             auto got = redis::read_granted(o->out(), o->time());
-             note_granted(got, o->time().sent);
-             const auto end = last_end(got);
-             if (is_safe(end, *o)) return done(std::move(got));
-             return when_safe(end, *o,
-                              [this, got = std::move(got), done = std::move(done)](bool safe) mutable {
-                                if (safe) return done(std::move(got));
-                                if (!got.repeated) undelivered(got);
-                                done(refuse(errc::outcome_unknown));
-                              });
-           }
-           if (o->verdict() == "queued") return queue_up(*o, *what, std::move(done));
-           if (o->verdict() == "refused") return done(redis::read_refusal(o->out(), o->time()));
-           const bool closed = o->out().at(1).text == "closed";
-           if (closed) watch_->fence().note_closed(o->out().at(2).number);
-           if (closed || raises >= most_raises) return done(refuse(errc::engine_unavailable));
-           watch_->fence().raise([this, what, raises, done = std::move(done)](bool raised) mutable {
-             if (raised) return ask_for(std::move(what), raises + 1, std::move(done));
-             if (!what->waits) return done(refuse(errc::engine_unavailable));
-             // It has time: it is queued until the replicas are there again.
-             auto patient = std::make_shared<asked>(*what);
-             patient->text.insert(patient->text.size() - 1, ",\"patient\":1");
-             ask_for(std::move(patient), most_raises, std::move(done));
-           });
-         });
+  // One of the two answers it.
+  auto answer = std::make_shared<completion<acquire_answer>>(std::move(done));
+  ask_store(
+      what->words,
+      [this, what, answer](const redis::plain_answer& got, instant sent) {
+        (*answer)(plain_grant(*what, got, sent));
+      },
+      [this, what, raises, answer](const outcome& o) { asked_for(o, what, raises, std::move(*answer)); });
+}
+
+void redis_engine::asked_for(const outcome& o, const std::shared_ptr<const asked>& what, int raises,
+                             completion<acquire_answer> done) {
+  if (!o) return done(refuse(o.error()));
+  if (o->verdict() == "granted") {
+    auto got = redis::read_granted(o->out(), o->time());
+    note_granted(got, o->time().sent);
+    const auto end = last_end(got);
+    if (is_safe(end, *o)) return done(std::move(got));
+    return when_safe(end, *o, [this, got = std::move(got), done = std::move(done)](bool safe) mutable {
+      if (safe) return done(std::move(got));
+      if (!got.repeated) undelivered(got);
+      done(refuse(errc::outcome_unknown));
+    });
+  }
+  if (o->verdict() == "queued") return queue_up(*o, *what, std::move(done));
+  if (o->verdict() == "refused") return done(redis::read_refusal(o->out(), o->time()));
+  const bool closed = o->out().at(1).text == "closed";
+  if (closed) watch_->fence().note_closed(o->out().at(2).number);
+  if (closed || raises >= most_raises) return done(refuse(errc::engine_unavailable));
+  watch_->fence().raise([this, what, raises, done = std::move(done)](bool raised) mutable {
+    if (raised) return ask_for(what, raises + 1, std::move(done));
+    if (!what->waits) return done(refuse(errc::engine_unavailable));
+    // It has time: it is queued until the replicas are there again.
+    auto patient = std::make_shared<asked>(*what);
+    patient->words = std::make_shared<redis::script_words>(what->words->patient());
+    ask_for(std::move(patient), most_raises, std::move(done));
+  });
+}
+
+// --- the plain case
+
+granted redis_engine::plain_grant(const asked& what, const redis::plain_answer& got, instant sent) {
+  note_time({sent, got.at});
+  grant g;
+  g.id = what.id;
+  g.renewal = what.renewal;
+  g.token = got.token;
+  g.end = later(sent, what.ttl);
+  const auto& lock = what.locks.front();
+  unlisted_.insert(lock);
+  next_index_ = std::min(next_index_, later(now(), indexing));
+  in_use(g.end);
+  redis::told_event e;
+  e.type = event_type::acquired;
+  e.lock = lock;
+  e.client = what.client;
+  e.token = got.token;
+  e.mode = lock_mode::exclusive;
+  happened(e, got.at);
+  wake_later();
+  granted all;
+  all.leases.push_back(g);
+  all.locks.push_back(lock);
+  return all;
+}
+
+// Has the plain locks listed, or taken off the list, that have come or gone here since the last time.
+void redis_engine::index() {
+  next_index_ = never;
+  auto names = std::exchange(unlist_, {});
+  names.insert(names.end(), unlisted_.begin(), unlisted_.end());
+  unlisted_.clear();
+  for (std::size_t from = 0; from < names.size(); from += indexed_at_once) {
+    const auto first = names.begin() + static_cast<std::ptrdiff_t>(from);
+    const auto count = std::min(indexed_at_once, names.size() - from);
+    std::vector<std::string> some(first, first + static_cast<std::ptrdiff_t>(count));
+    auto q = question("index");
+    q.put("names", some);
+    decide({}, std::move(q).text(), [this, some = std::move(some)](const outcome& o) mutable {
+      if (o || stopped_) return;
+      unlisted_.insert(some.begin(), some.end());
+      next_index_ = std::min(next_index_, later(now(), heartbeat));
+    });
+  }
 }
 
 // What somebody above has to renew, and when something ends.
@@ -675,69 +800,117 @@ void redis_engine::undelivered(const granted& given) {
 
 // --- giving back
 
+// A row for each lease: what became of it, or why nothing did.
+template <class T, class Read>
+answer<T> read_row(const reply& row, Read read) {
+  if (row.at(0).number == 1) return read(row);
+  auto why = std::make_shared<refusal>();
+  why->code = redis::read_code(row.at(1));
+  why->ended = redis::read_end(row.at(2));
+  return refusal_ptr(std::move(why));
+}
+
 void redis_engine::release(const release_request& r, completion<answer<release_answers>> done) {
-  const call_id call{r.multi, r.multi ? lock_name() : r.leases[0].name, r.client, r.request};
-  auto q = question("release");
-  q.put_call(call, redis::print_of("release", r.leases, std::nullopt)).put(r.leases);
-  if (r.multi) q.put("multi", std::int64_t{1});
   for (const auto& p : r.leases) auto_renewed_.erase(p.id.bits[1]);
-  simple<release_answers>(
-      r.leases[0].name.view(), std::move(q), std::move(done),
-      [](const reply& rows, const redis::time_relation&) {
-        release_answers out;
-        for (const auto& row : rows.items) {
-          if (row.at(0).number == 1) {
-            out.push_back(released{row.at(1).number != 0, static_cast<std::uint32_t>(row.at(2).number)});
-          } else {
-            auto why = std::make_shared<refusal>();
-            why->code = redis::read_code(row.at(1));
-            why->ended = redis::read_end(row.at(2));
-            out.push_back(refusal_ptr(std::move(why)));
-          }
-        }
-        return answer<release_answers>(std::move(out));
-      });
+  const auto print = redis::print_of("release", r.leases, std::nullopt);
+  const auto read = [](const outcome& o) -> answer<release_answers> {
+    if (!o) return o.error();
+    if (o->verdict() == "refused") return redis::read_refusal(o->out(), o->time());
+    release_answers out;
+    for (const auto& row : o->out().at(1).items)
+      out.push_back(read_row<released>(row, [](const reply& did) {
+        return released{did.at(1).number != 0, static_cast<std::uint32_t>(did.at(2).number)};
+      }));
+    return out;
+  };
+  if (!redis::is_plain(plain_, r)) {
+    const call_id call{r.multi, r.multi ? lock_name() : r.leases[0].name, r.client, r.request};
+    auto q = question("release");
+    q.put_call(call, print).put(r.leases);
+    if (r.multi) q.put("multi", std::int64_t{1});
+    return decide({}, std::move(q).text(),
+                  [read, done = std::move(done)](const outcome& o) mutable { done(read(o)); });
+  }
+  auto answered = std::make_shared<completion<answer<release_answers>>>(std::move(done));
+  ask_store(
+      std::make_shared<redis::script_words>(redis::plain_release(plain_, r, print, store_time())),
+      [this, lock = std::string(r.leases[0].name.view()), client = std::string(r.client.view()), answered](
+          const redis::plain_answer& got, instant) {
+        gave_back(lock, client.empty() ? got.client : client, got);
+        (*answered)(release_answers{released{true, 0}});
+      },
+      [read, answered](const outcome& o) { (*answered)(read(o)); });
+}
+
+void redis_engine::gave_back(const std::string& lock, const std::string& client,
+                             const redis::plain_answer& got) {
+  if (unlisted_.erase(lock) == 0) {
+    unlist_.push_back(lock);
+    next_index_ = std::min(next_index_, later(now(), indexing));
+    wake_later();
+  }
+  redis::told_event e;
+  e.type = event_type::released;
+  e.lock = lock;
+  e.client = client;
+  e.token = got.token;
+  e.mode = lock_mode::exclusive;
+  e.reason = "released";
+  e.took = duration(std::max<std::int64_t>(0, store_time() - got.at));
+  happened(e, store_time());
 }
 
 void redis_engine::renew(const renew_request& r, completion<answer<renew_answers>> done) {
-  const call_id call{r.multi, r.multi ? lock_name() : r.leases[0].name, r.client, r.request};
-  auto q = question("renew");
-  q.put_call(call, redis::print_of("renew", r.leases, r.ttl)).put(r.leases);
-  if (r.multi) q.put("multi", std::int64_t{1});
-  if (r.ttl) q.put("ttl", *r.ttl);
-  if (r.by_service) q.put("by_service", std::int64_t{1});
+  auto answered = std::make_shared<completion<answer<renew_answers>>>(std::move(done));
   std::vector<std::uint64_t> kept;
   if (r.by_service)
     for (const auto& p : r.leases) kept.push_back(p.id.bits[1]);
-  decide(r.leases[0].name.view(), std::move(q).text(),
-         [this, kept = std::move(kept), done = std::move(done)](const outcome& o) mutable {
-           if (!o) return done(refuse(o.error()));
-           if (o->verdict() == "refused") return done(redis::read_refusal(o->out(), o->time()));
-           renew_answers out;
-           instant last{};
-           for (const auto& row : o->out().at(1).items) {
-             if (row.at(0).number == 1) {
-               const auto end = o->time().ours(row.at(1).number);
-               last = std::max(last, end);
-               if (const auto i = out.size(); i < kept.size())
-                 if (const auto it = auto_renewed_.find(kept[i]); it != auto_renewed_.end())
-                   it->second.end = end;
-               out.push_back(renewed{end, fencing_token{static_cast<std::uint64_t>(row.at(2).number)}});
-             } else {
-               if (const auto i = out.size(); i < kept.size()) auto_renewed_.erase(kept[i]);
-               auto why = std::make_shared<refusal>();
-               why->code = redis::read_code(row.at(1));
-               why->ended = redis::read_end(row.at(2));
-               out.push_back(refusal_ptr(std::move(why)));
-             }
-           }
-           if (last > instant{}) in_use(last);
-           if (is_safe(last, *o)) return done(std::move(out));
-           when_safe(last, *o, [out = std::move(out), done = std::move(done)](bool safe) mutable {
-             if (!safe) return done(refuse(errc::outcome_unknown));
-             done(std::move(out));
-           });
-         });
+  auto read = [this, kept = std::move(kept), answered](const outcome& o) {
+    if (!o) return (*answered)(refuse(o.error()));
+    if (o->verdict() == "refused") return (*answered)(redis::read_refusal(o->out(), o->time()));
+    renew_answers out;
+    instant last{};
+    for (const auto& row : o->out().at(1).items) {
+      out.push_back(read_row<renewed>(row, [&](const reply& did) {
+        return renewed{o->time().ours(did.at(1).number),
+                       fencing_token{static_cast<std::uint64_t>(did.at(2).number)}};
+      }));
+      const auto& one = out.back();
+      if (one) last = std::max(last, one->end);
+      if (out.size() > kept.size()) continue;
+      const auto it = auto_renewed_.find(kept[out.size() - 1]);
+      if (it == auto_renewed_.end()) continue;
+      if (one) {
+        it->second.end = one->end;
+      } else {
+        auto_renewed_.erase(it);
+      }
+    }
+    if (last > instant{}) in_use(last);
+    if (is_safe(last, *o)) return (*answered)(std::move(out));
+    when_safe(last, *o, [out = std::move(out), answered](bool safe) mutable {
+      if (!safe) return (*answered)(refuse(errc::outcome_unknown));
+      (*answered)(std::move(out));
+    });
+  };
+  if (!redis::is_plain(plain_, r)) {
+    const call_id call{r.multi, r.multi ? lock_name() : r.leases[0].name, r.client, r.request};
+    auto q = question("renew");
+    q.put_call(call, redis::print_of("renew", r.leases, r.ttl)).put(r.leases);
+    if (r.multi) q.put("multi", std::int64_t{1});
+    if (r.ttl) q.put("ttl", *r.ttl);
+    if (r.by_service) q.put("by_service", std::int64_t{1});
+    return decide({}, std::move(q).text(), std::move(read));
+  }
+  ask_store(
+      std::make_shared<redis::script_words>(redis::plain_renew(plain_, r)),
+      [this, answered](const redis::plain_answer& got, instant sent) {
+        note_time({sent, got.at});
+        const auto end = later(sent, got.ttl);
+        in_use(end);
+        (*answered)(renew_answers{renewed{end, got.token}});
+      },
+      std::move(read));
 }
 
 void redis_engine::cancel(const call_id& call, completion<answer<cancelled>> done) {
@@ -867,6 +1040,7 @@ void redis_engine::places(ticket id, completion<answer<std::optional<std::vector
 void redis_engine::list(const lock_filter& filter, std::uint64_t cursor, std::size_t limit,
                         completion<answer<page<lock_view>>> done) {
   if (cursor >= fencing_token_limit) return done(page<lock_view>());
+  index();  // what was granted here is in the list from now on
   auto q = question("list");
   q.put("prefix", filter.prefix)
       .put("client", filter.client)
@@ -900,6 +1074,7 @@ void redis_engine::sessions(std::uint64_t cursor, std::size_t limit,
 }
 
 void redis_engine::edges(std::size_t limit, completion<answer<std::vector<wait_edge>>> done) {
+  index();
   list_edges(0, limit, {}, std::move(done));
 }
 
@@ -972,7 +1147,7 @@ void redis_engine::watch(std::string_view lock, instant at) {
 void redis_engine::wake_later() {
   if (stopped_) return;
   loop_.wake_at(std::min({deadlines_.next(), speaks_for_others() ? next_beat_ : never, next_sweep_,
-                          waiting_.empty() ? never : next_poll_, next_ceiling_}));
+                          waiting_.empty() ? never : next_poll_, next_ceiling_, next_index_}));
 }
 
 void redis_engine::wake() {
@@ -988,6 +1163,7 @@ void redis_engine::wake() {
       looks_.erase(names.back());
     }
   }
+  if (next_index_ <= at) index();
   if (!names.empty() || next_sweep_ <= at) sweep(std::move(names));
   if (speaks_for_others() && next_beat_ <= at) beat();
   if (!waiting_.empty() && next_poll_ <= at) poll();

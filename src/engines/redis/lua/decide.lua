@@ -4,7 +4,7 @@ local verbs = {
   acquire = acquire, release = release, renew = renew, cancel = cancel, force = force, detach = detach,
   undelivered = undelivered, collect = collect, graph = graph, refuse = refuse, open_session = open_session,
   keep_session = keep_session, close_session = close_session, status = status, validate = validate, places = places,
-  list = list_locks, sessions = list_sessions, edges = edges, sweep = sweep, beat = beat, news = news, raise = raise,
+  list = list_locks, sessions = list_sessions, edges = edges, index = index, sweep = sweep, beat = beat, news = news, raise = raise,
   confirm = confirm, stepped = stepped}
 
 local out = verbs[ask.verb]()

@@ -80,9 +80,8 @@ local function end_lease(l, lease, how, reason)
   if lease.auto then redis.call('HDEL', key('auto', lease.auto), lease.id) end
   happened(ended_as[how] or 'released', l.name, lease.client, lease.token, lease.mode, reason or how, ended_at - lease.at)
   for _, at in ipairs(lease.memos or {}) do
-    local m = unpacked(redis.call('GET', at))
+    local m = memo_at(at, l)
     if m and m.slots then
-      m.key = at
       for _, slot in ipairs(m.slots) do
         if slot[2] == lease.id then slot[4] = how end
       end

@@ -2,14 +2,19 @@
 
 local function is_idle(l) return l.count == 0 and l.waiting == 0 and l.delay == 0 end
 
-local function read_lock(name)
+local stored = {}  -- by name: locks as they were read
+lock_as_stored = function(name)
+  if stored[name] then return stored[name] end
   local raw = redis.call('MGET', key('lock', name), canonical .. name)
-  local l = unpacked(raw[1]) or {mode = '', limit = 0, used = 0, count = 0, delay = 0, latest = 0}
+  local r = plain_record(raw[1])
+  local l = r and plain_lock(name, r) or unpacked(raw[1]) or
+            {mode = '', limit = 0, used = 0, count = 0, delay = 0, latest = 0, plain = true, memos = {}}
   l.name = name
   l.waiting = l.queue and redis.call('ZCARD', key('queue', name)) or 0
   l.shown = raw[2]
   l.were = l.count
   l.known = raw[1] and true or false
+  stored[name] = l
   return l
 end
 
@@ -107,11 +112,31 @@ local function list(l, at)
   redis.call('ZADD', tag .. 'by_end', digits(at), l.name)
   if not l.known then redis.call('ZADD', tag .. 'names', 'NX', redis.call('INCR', tag .. 'arrivals'), l.name) end
 end
+-- A plain lock, of which these rules have no record (see plain.lua), is listed, counted and taken off the list a moment later by
+-- the replica that granted it.
+local function is_listed(l) return redis.call('ZSCORE', tag .. 'names', l.name) and true or false end
+local function list_plain(l)
+  if l.count > 0 then
+    l.known = is_listed(l)
+    list(l, next_end(l))
+    if not l.known then counted.leases = counted.leases + 1 end
+  elseif redis.call('ZREM', tag .. 'names', l.name) == 1 then
+    redis.call('ZREM', tag .. 'by_end', l.name)
+    counted.leases = counted.leases - 1
+  end
+end
 -- Writes what has changed. A lock that is in use keeps its record for an hour beyond its leases; whoever waits looks at it
 -- more often than that.
 local function save(l)
   if not l.dirty then return end
   local name = l.name
+  if l.plain then  -- it is so no longer
+    l.known = is_listed(l)
+    l.were = l.known and 1 or 0
+    for at, m in pairs(l.memos) do
+      if not kept[at] and m.forget > now then keep_memo(m, m.forget - ask.memory) end
+    end
+  end
   counted.leases = counted.leases + l.count - l.were
   if is_idle(l) then
     redis.call('DEL', key('lock', name), key('leases', name), key('ends', name), key('tokens', name), key('queue', name))

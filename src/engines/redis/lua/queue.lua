@@ -261,7 +261,7 @@ local unserved = {}  -- locks that were looked at in the middle of something els
 lock_at = function(name, raw)
   local l = locks[name]
   if not l then
-    l = read_lock(name)
+    l = lock_as_stored(name)
     locks[name] = l
     settle(l)
     if not raw then

@@ -1,4 +1,4 @@
--- The rules by which locks change, for everything that is not the plain case (see acquire.lua and release.lua).
+-- The rules by which locks change, for everything that is not the plain case.
 --
 -- One call of a script is one atomic decision at the server's time. It is a second writing of src/core/lock_table.cpp, which
 -- is the reference: the conformance suite and the differential test hold the two together. docs/spec/redis-keys.md says

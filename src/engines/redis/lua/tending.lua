@@ -7,7 +7,11 @@ local function sweep()
   local names = redis.call('ZRANGEBYSCORE', tag .. 'by_end', '-inf', digits(now), 'LIMIT', 0, SWEEP)
   for _, name in ipairs(names) do
     local l = lock_at(name)
-    l.dirty = true  -- listed anew, by what it has now
+    if l.plain and not l.dirty and l.count > 0 then
+      list_plain(l)
+    else
+      l.dirty = true  -- listed anew, by what it has now
+    end
   end
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', tag .. 'graces', '-inf', digits(now), 'LIMIT', 0, SWEEP)) do
     local w = waiter_of(id)
@@ -73,6 +77,15 @@ local function sweep()
   end
   if fence and fence.closed > now and fence.closed < nxt then nxt = fence.closed end
   return {'done', {(left or #names == SWEEP) and 1 or 0, nxt, adopted}}  -- and the counts, once all is written
+end
+
+-- Lists plain locks as they are now.
+local function index()
+  for _, name in ipairs(ask.names) do
+    local l = lock_at(name)
+    if l.plain and not l.dirty then list_plain(l) end
+  end
+  return {'done', 0}
 end
 
 -- The replica that asks is alive. Those that have not been for long are forgotten.

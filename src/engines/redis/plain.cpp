@@ -1,0 +1,192 @@
+#include "engines/redis/plain.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstdio>
+
+namespace dislock::redis {
+namespace {
+
+// A number with leading zeros, to be compared as text.
+template <std::size_t Width>
+class padded {
+ public:
+  explicit padded(std::uint64_t number) noexcept {
+    for (auto i = Width; i > 0; number /= 10) text_[--i] = static_cast<char>('0' + number % 10);
+  }
+  operator std::string_view() const noexcept { return {text_.data(), Width}; }
+
+ private:
+  std::array<char, Width> text_;
+};
+padded<16> instant_text(std::int64_t at) noexcept {
+  return padded<16>(static_cast<std::uint64_t>(std::max<std::int64_t>(at, 0)));
+}
+
+template <class Tag>
+class secret_text {
+ public:
+  explicit secret_text(const secret<Tag>& s) noexcept {
+    constexpr char digits[] = "0123456789abcdef";
+    auto* out = text_.data();
+    for (const auto word : s.bits)
+      for (int shift = 60; shift >= 0; shift -= 4) *out++ = digits[(word >> shift) & 15];
+    length_ = s.empty() ? 0 : text_.size();
+  }
+  operator std::string_view() const noexcept { return {text_.data(), length_}; }
+
+ private:
+  std::array<char, 32> text_;
+  std::size_t length_;
+};
+
+class decimal {
+ public:
+  explicit decimal(std::int64_t number) noexcept
+      : end_(std::to_chars(text_.data(), text_.data() + text_.size(), number).ptr) {}
+  operator std::string_view() const noexcept {
+    return {text_.data(), static_cast<std::size_t>(end_ - text_.data())};
+  }
+
+ private:
+  std::array<char, 24> text_;
+  char* end_;
+};
+
+std::int64_t in_ms(duration d) noexcept {
+  return std::chrono::ceil<std::chrono::milliseconds>(d).count();
+}
+// How long the record of a lease outlives its key, so that a repeat can be told how it ended.
+duration keep_for(const plain_terms& terms) {
+  return terms.request_memory + std::chrono::seconds(30);
+}
+// Where a record has the client, counted from one.
+constexpr std::int64_t client_at = 147;
+
+void add_keys(script_words& out, const plain_terms& terms, lock_name name) {
+  out.key({terms.side_prefix, "lock:", name.view()}).key({terms.canonical_prefix, name.view()});
+}
+void add_memo(script_words& out, const plain_terms& terms, lock_name name, client_id client,
+              request_id request) {
+  if (!request.empty())
+    out.key({terms.side_prefix, "m:", name.view(), "\n", client.view(), "\n", request.view()});
+}
+// The client, if one is named, and where he ends.
+void add_client(script_words& out, client_id client) {
+  out.word({client.view(), client.empty() ? "" : "\n"})
+      .word({decimal(client_at + static_cast<std::int64_t>(client.view().size()))});
+}
+
+}  // namespace
+
+script_words& script_words::key(std::initializer_list<std::string_view> parts) {
+  ++keys_;
+  return word(parts);
+}
+script_words& script_words::word(std::initializer_list<std::string_view> parts) {
+  if (text_.empty()) text_.reserve(896);
+  for (const auto part : parts) text_ += part;
+  ends_.push_back(static_cast<std::uint32_t>(text_.size()));
+  return *this;
+}
+script_words::views script_words::all() const {
+  views out;
+  std::size_t from = 0;
+  for (std::size_t i = 0; i < ends_.size(); from = ends_[i++]) {
+    const auto one = std::string_view(text_).substr(from, ends_[i] - from);
+    if (i < keys_) {
+      out.keys.push_back(one);
+    } else {
+      out.arguments.push_back(one);
+    }
+  }
+  return out;
+}
+script_words script_words::patient() const {
+  const auto all = this->all();
+  script_words out;
+  for (const auto k : all.keys) out.key({k});
+  const auto json = all.arguments.front();
+  out.word({json.substr(0, json.size() - 1), ",\"patient\":1}"});
+  for (auto w = all.arguments.begin() + 1; w != all.arguments.end(); ++w) out.word({*w});
+  return out;
+}
+
+bool is_plain(const plain_terms& terms, const acquire_request& r) noexcept {
+  return !r.multi && r.wants.size() == 1 && r.wants[0].mode == lock_mode::exclusive &&
+         r.ttl <= terms.longest && r.lock_delay == duration::zero() && !r.max_hold && !r.auto_renew &&
+         r.session.empty() && r.reentry.empty();
+}
+bool is_plain(const plain_terms&, const release_request& r) noexcept {
+  return !r.multi && r.leases.size() == 1 && !r.leases[0].id.empty();
+}
+bool is_plain(const plain_terms& terms, const renew_request& r) noexcept {
+  return !r.multi && r.leases.size() == 1 && r.request.empty() && !r.by_service &&
+         (!r.ttl || *r.ttl <= terms.longest);
+}
+
+script_words plain_acquire(const plain_terms& terms, const acquire_request& r, lock_id id,
+                           renewal_token renewal, std::uint64_t print) {
+  const auto name = r.wants[0].name;
+  script_words out;
+  add_keys(out, terms, name);
+  out.key({terms.side_prefix, "fence"});
+  add_memo(out, terms, name, r.client, r.request);
+  const auto life = in_ms(r.ttl) + 1;  // the store counts it from its own millisecond
+  const secret_text id_text(id);
+  out.word({terms.house_rules}).word({"acquire"}).word({terms.prefix_length}).word({id_text});
+  out.word({decimal(life)}).word({decimal(life + in_ms(keep_for(terms)))});
+  out.word({padded<12>(static_cast<std::uint64_t>(r.ttl.count())), id_text, secret_text(renewal),
+            padded<20>(print), r.client.view(), "\n", r.request.view(), "\n", r.metadata, "\n"});
+  out.word({decimal(r.wait.count())});
+  return out;
+}
+
+script_words plain_release(const plain_terms& terms, const release_request& r, std::uint64_t print,
+                           std::int64_t at) {
+  const auto& lease = r.leases[0];
+  script_words out;
+  add_keys(out, terms, lease.name);
+  add_memo(out, terms, lease.name, r.client, r.request);
+  out.word({terms.house_rules}).word({"release"}).word({terms.prefix_length}).word({secret_text(lease.id)});
+  add_client(out, r.client);
+  const auto call_length = r.client.view().size() + 1 + r.request.view().size();
+  out.word({r.client.view(), "\n", r.request.view(), padded<3>(call_length), padded<20>(print),
+            instant_text(at), "T"});
+  return out;
+}
+
+script_words plain_renew(const plain_terms& terms, const renew_request& r) {
+  const auto& lease = r.leases[0];
+  script_words out;
+  add_keys(out, terms, lease.name);
+  out.key({terms.side_prefix, "fence"});
+  out.word({terms.house_rules}).word({"renew"}).word({terms.prefix_length});
+  out.word({secret_text(lease.id)}).word({secret_text(lease.renewal)});
+  add_client(out, r.client);
+  if (r.ttl) {
+    out.word({padded<12>(static_cast<std::uint64_t>(r.ttl->count()))});
+  } else {
+    out.word({});
+  }
+  out.word({decimal(in_ms(keep_for(terms)))});
+  return out;
+}
+
+std::optional<plain_answer> read_plain(const reply& got) {
+  if (got.is != reply::kind::bulk || got.text.size() < 32) return std::nullopt;
+  const std::string_view text = got.text;
+  const auto number = [&](std::size_t from, std::size_t count) {
+    std::int64_t n = 0;
+    std::from_chars(text.data() + from, text.data() + from + count, n);
+    return n;
+  };
+  const fencing_token token{static_cast<std::uint64_t>(number(16, 16))};
+  plain_answer out{number(0, 16), token, {}, {}};
+  if (text.substr(32).starts_with('t')) out.ttl = duration(number(33, 12));
+  if (text.substr(32).starts_with('c')) out.client = text.substr(33);
+  return out;
+}
+
+}  // namespace dislock::redis

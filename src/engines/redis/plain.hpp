@@ -1,0 +1,69 @@
+// The plain case: calls that lua/plain.lua can decide in a few commands, as it is asked them.
+#pragma once
+
+#include "core/decision.hpp"
+#include "engines/redis/telling.hpp"
+
+#include <boost/container/small_vector.hpp>
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace dislock::redis {
+
+/// The keys and arguments of one call of a script, in one piece of memory.
+class script_words {
+ public:
+  /// The keys come first.
+  script_words& key(std::initializer_list<std::string_view> parts);
+  script_words& word(std::initializer_list<std::string_view> parts);
+  /// Valid until the next word, and while this lives.
+  struct views {
+    boost::container::small_vector<std::string_view, 4> keys;
+    boost::container::small_vector<std::string_view, 12> arguments;
+  };
+  [[nodiscard]] views all() const;
+  /// The same, as somebody asks who would rather wait than be told that nothing is granted right now.
+  [[nodiscard]] script_words patient() const;
+
+ private:
+  std::string text_;
+  boost::container::small_vector<std::uint32_t, 16> ends_;
+  std::size_t keys_ = 0;
+};
+
+/// What all plain calls are told.
+struct plain_terms {
+  std::string side_prefix, canonical_prefix;
+  std::string house_rules;  ///< as JSON
+  std::string prefix_length;
+  duration request_memory{};
+  duration longest{};  ///< of the ttls: the end of such a lease is covered by the horizon that goes with the
+                       ///< ceiling of its token (see fence_keeper)
+};
+
+/// An exclusive lease of its own, with nothing that has to be kept beside it.
+[[nodiscard]] bool is_plain(const plain_terms& terms, const acquire_request& r) noexcept;
+[[nodiscard]] bool is_plain(const plain_terms& terms, const release_request& r) noexcept;
+[[nodiscard]] bool is_plain(const plain_terms& terms, const renew_request& r) noexcept;
+
+/// REQUIRES: is_plain.
+[[nodiscard]] script_words plain_acquire(const plain_terms& terms, const acquire_request& r, lock_id id,
+                                         renewal_token renewal, std::uint64_t print);
+/// `at`: the store's time, as far as we know.
+[[nodiscard]] script_words plain_release(const plain_terms& terms, const release_request& r,
+                                         std::uint64_t print, std::int64_t at);
+[[nodiscard]] script_words plain_renew(const plain_terms& terms, const renew_request& r);
+
+/// The answer to a plain acquire: when it was, and the token; to a release: when the lease was granted, and
+/// its token; to a renewal: when it was, the token and the ttl. Nothing: the rules have answered.
+struct plain_answer {
+  std::int64_t at = 0;
+  fencing_token token{};
+  duration ttl{};      ///< of a renewal
+  std::string client;  ///< of a release that named none
+};
+[[nodiscard]] std::optional<plain_answer> read_plain(const reply& got);
+
+}  // namespace dislock::redis
