@@ -39,8 +39,8 @@ constexpr duration ceiling_ahead = seconds(2), ceiling_renewal = seconds(1);
 constexpr int most_clocks = 5;
 // Rounds of a deadlock search in which the graph changed under it.
 constexpr int most_searches = 8;
-// As in events.lua.
-constexpr std::size_t events_a_page = 1000;
+// As in events.lua; and how many events one entry may have.
+constexpr std::size_t entries_a_page = 50, most_shared = 2000;
 // How long plain locks are in use before they are listed, and how many at once.
 constexpr duration longest_plain = seconds(30);
 constexpr duration indexing = milliseconds(100);
@@ -199,7 +199,7 @@ class redis_engine final : public engine, private redis::client_listener {
   void collect(ticket id);
   void collect_later(ticket id);
   void resolve(ticket id, std::uint32_t epoch, acquire_answer&& outcome);
-  void happened(const redis::told_event& e, std::int64_t at);
+  void happened(redis::told_event told, std::int64_t at);
   void share_events();
   void read_events(const reply& rows);
 
@@ -288,7 +288,7 @@ class redis_engine final : public engine, private redis::client_listener {
   bool granted_lately_ = false;
   std::uint64_t answered_by_ = 0;    // the connection that brought the answer that is being read
   redis::time_relation relation_{};  // of the newest answer
-  std::vector<std::pair<redis::told_event, std::int64_t>> unshared_;  // with the store's time
+  std::deque<std::pair<redis::told_event, std::int64_t>> unshared_;  // with the store's time
   std::string last_read_ = "0-0";
   bool sharing_ = false, unread_ = true;
   std::unique_ptr<redis::store_watch> watch_;
@@ -379,18 +379,22 @@ void redis_engine::absorb(const step& s) {
 
 // --- events: one stream for all replicas
 
-void redis_engine::happened(const redis::told_event& told, std::int64_t at) {
+event event_of(const redis::told_event& told, instant at) {
   event e;
   e.type = told.type;
-  e.at = now();
+  e.at = at;
   e.lock = told.lock;
   e.client = told.client;
   e.reason = told.reason;
   e.token = told.token;
   e.mode = told.mode;
   e.took = told.took;
-  if (listener_) listener_->on_event(e);
-  unshared_.emplace_back(told, at);
+  return e;
+}
+
+void redis_engine::happened(redis::told_event told, std::int64_t at) {
+  if (listener_) listener_->on_event(event_of(told, now()));
+  unshared_.emplace_back(std::move(told), at);
   share_events();
 }
 
@@ -400,21 +404,16 @@ void redis_engine::share_events() {
   if (stopped_ || sharing_ || (unshared_.empty() && !unread_)) return;
   sharing_ = true;
   unread_ = false;
-  std::vector<std::string> words{last_read_, std::to_string(options_.event_log_size),
-                                 options_.side_prefix + "news", me_};
-  for (const auto& [e, at] : std::exchange(unshared_, {})) {
-    words.emplace_back(to_string(e.type));
-    words.push_back(std::to_string(at));
-    words.push_back(e.lock);
-    words.push_back(e.client);
-    words.push_back(e.token ? std::to_string(to_number(*e.token)) : std::string());
-    words.emplace_back(e.mode ? to_string(*e.mode) : std::string_view());
-    words.push_back(e.reason);
-    words.push_back(std::to_string(e.took.count()));
+  const auto count = std::min(unshared_.size(), most_shared);
+  std::string events;
+  for (std::size_t i = 0; i < count; ++i) {
+    redis::write_event(events, unshared_.front().first, unshared_.front().second);
+    unshared_.pop_front();
   }
-  const std::vector<std::string_view> arguments(words.begin(), words.end());
-  const auto stream = options_.side_prefix + "events";
+  const auto kept = std::to_string(options_.event_log_size), number = std::to_string(count);
+  const auto channel = options_.side_prefix + "news", stream = options_.side_prefix + "events";
   const std::string_view keys[] = {stream};
+  const std::string_view arguments[] = {last_read_, kept, channel, me_, number, events};
   redis::script_call call;
   call.script = 1;
   call.keys = keys;
@@ -424,27 +423,19 @@ void redis_engine::share_events() {
                  sharing_ = false;
                  if (got && got->is == reply::kind::array) {
                    read_events(*got);
-                   if (got->items.size() == events_a_page) unread_ = true;
+                   if (got->items.size() == entries_a_page) unread_ = true;
                  }
                  share_events();
                });
 }
 
-void redis_engine::read_events(const reply& rows) {
-  for (const auto& row : rows.items) {
-    const auto told = redis::read_event(row);
-    if (!told) continue;
-    last_read_ = row.at(0).text;
-    event e;
-    e.type = told->first.type;
-    e.at = relation_.ours(told->second);
-    e.lock = told->first.lock;
-    e.client = told->first.client;
-    e.reason = told->first.reason;
-    e.token = told->first.token;
-    e.mode = told->first.mode;
-    e.took = told->first.took;
-    events_.append(e, std::strtoull(last_read_.c_str(), nullptr, 10));
+void redis_engine::read_events(const reply& entries) {
+  for (const auto& entry : entries.items) {
+    last_read_ = entry.at(0).text;
+    auto id = redis::number_at_start(last_read_);
+    redis::read_events(entry, [&](const redis::told_event& told, std::int64_t at) {
+      events_.append(event_of(told, relation_.ours(at)), id++);
+    });
   }
   events_.publish(events_.appended());
 }
@@ -571,7 +562,7 @@ granted redis_engine::plain_grant(const asked& what, const redis::plain_answer& 
   e.client = what.client;
   e.token = got.token;
   e.mode = lock_mode::exclusive;
-  happened(e, got.at);
+  happened(std::move(e), got.at);
   wake_later();
   granted all;
   all.leases.push_back(g);
@@ -630,7 +621,7 @@ void redis_engine::queue_up(const step& s, const asked& what, completion<acquire
       e.type = event_type::queued;
       e.lock = lock;
       e.client = what.client;
-      happened(e, at);
+      happened(std::move(e), at);
     }
     then();
   };
@@ -857,7 +848,7 @@ void redis_engine::gave_back(const std::string& lock, const std::string& client,
   e.mode = lock_mode::exclusive;
   e.reason = "released";
   e.took = duration(std::max<std::int64_t>(0, store_time() - got.at));
-  happened(e, store_time());
+  happened(std::move(e), store_time());
 }
 
 void redis_engine::renew(const renew_request& r, completion<answer<renew_answers>> done) {

@@ -1,5 +1,6 @@
 #include "engines/redis/telling.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <limits>
 
@@ -103,24 +104,59 @@ std::uint64_t number_at_start(std::string_view text) noexcept {
   return out;
 }
 
-std::optional<std::pair<told_event, std::int64_t>> read_event(const reply& row) {
-  const auto& fields = row.at(1);
-  const auto field = [&](std::string_view name) -> std::string_view {
-    for (std::size_t i = 0; i + 1 < fields.items.size(); i += 2)
-      if (fields.items[i].text == name) return fields.items[i + 1].text;
-    return {};
+namespace {
+
+// Between the words of an event, and behind each event. Reasons are printable; names have neither.
+constexpr char word_end = '\x1f', event_end = '\x1e';
+
+// Cuts off what is before the mark, or all.
+std::string_view take(std::string_view& text, char mark) {
+  const auto at = std::min(text.find(mark), text.size());
+  const auto out = text.substr(0, at);
+  text.remove_prefix(std::min(at + 1, text.size()));
+  return out;
+}
+
+}  // namespace
+
+void write_event(std::string& out, const told_event& e, std::int64_t at) {
+  const auto word = [&out](std::string_view w) { out.append(w) += word_end; };
+  const auto number = [&](std::int64_t n) {
+    char digits[24];
+    word({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, n).ptr - digits)});
   };
-  const auto type = event_type_in(field("type"));
-  if (!type) return std::nullopt;
-  told_event e;
-  e.type = *type;
-  e.lock = field("lock");
-  e.client = field("client");
-  e.reason = field("reason");
-  if (const auto token = number_at_start(field("token")); token > 0) e.token = fencing_token{token};
-  if (!field("mode").empty()) e.mode = mode_in(field("mode"));
-  e.took = duration(number_in(field("took")));
-  return std::pair(std::move(e), number_in(field("at")));
+  word(to_string(e.type));
+  number(at);
+  word(e.lock);
+  word(e.client);
+  number(e.token ? static_cast<std::int64_t>(to_number(*e.token)) : 0);
+  word(e.mode ? to_string(*e.mode) : std::string_view());
+  word(e.reason);
+  number(e.took.count());
+  out += event_end;
+}
+
+void read_events(const reply& entry, const std::function<void(const told_event&, std::int64_t at)>& visit) {
+  const auto& fields = entry.at(1).items;
+  for (std::size_t i = 0; i + 1 < fields.size(); i += 2) {
+    if (fields[i].text != "events") continue;
+    for (std::string_view text = fields[i + 1].text; !text.empty();) {
+      auto words = take(text, event_end);
+      const auto type = event_type_in(take(words, word_end));
+      if (!type) continue;
+      told_event e;
+      e.type = *type;
+      const auto at = number_in(take(words, word_end));
+      e.lock = take(words, word_end);
+      e.client = take(words, word_end);
+      if (const auto token = number_at_start(take(words, word_end)); token > 0)
+        e.token = fencing_token{token};
+      if (const auto mode = take(words, word_end); !mode.empty()) e.mode = mode_in(mode);
+      e.reason = take(words, word_end);
+      e.took = duration(number_in(take(words, word_end)));
+      visit(e, at);
+    }
+  }
 }
 
 std::vector<told_waiter> step::waiters() const {

@@ -5,6 +5,7 @@
 #include "core/wait_for_graph.hpp"
 #include "engines/redis/wire/reply.hpp"
 
+#include <functional>
 #include <limits>
 #include <optional>
 #include <string>
@@ -35,8 +36,9 @@ struct told_event {
   duration took{};
 };
 
-/// One entry of the stream of events, with the store's time.
-[[nodiscard]] std::optional<std::pair<told_event, std::int64_t>> read_event(const reply& row);
+/// Events as the entries of the stream hold them (lua/events.lua), with the store's time.
+void write_event(std::string& out, const told_event& e, std::int64_t at);
+void read_events(const reply& entry, const std::function<void(const told_event&, std::int64_t at)>& visit);
 [[nodiscard]] std::uint64_t number_at_start(std::string_view text) noexcept;
 
 /// An outcome for a waiter of this replica.
