@@ -1,0 +1,188 @@
+// What a decision costs inside of Redis: the engine's own script for the plain case, beside the pair of
+// scripts that everybody copies (SET NX PX, and delete if it is still mine). One connection, 32 calls at a
+// time, in turns, against one server; only the ratios within one run mean anything.
+//
+//   redis-server --port 7777 --save '' & dislock_redis_script_bench --port 7777
+#include "base/secrets.hpp"
+#include "engines/redis/asking.hpp"
+#include "engines/redis/plain.hpp"
+#include "engines/redis/scripts.hpp"
+#include "engines/redis/wire/command.hpp"
+
+#include <CLI/CLI.hpp>
+#include <hiredis/hiredis.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace {
+
+using namespace dislock;
+using namespace std::chrono_literals;
+
+constexpr const char* take_text =
+    "if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end return 0";
+constexpr const char* give_text =
+    "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
+constexpr std::size_t at_a_time = 32;
+const std::string incarnation(40, 'a');
+
+using command = std::vector<std::string>;
+struct pair_of_commands {
+  command take, give;
+};
+
+class line {
+ public:
+  explicit line(std::uint16_t port) : context_(redisConnect("127.0.0.1", port), &redisFree) {
+    if (!context_ || context_->err != 0) std::abort();
+  }
+  void send(const command& words) {
+    std::vector<const char*> texts;
+    std::vector<std::size_t> sizes;
+    for (const auto& w : words) {
+      texts.push_back(w.data());
+      sizes.push_back(w.size());
+    }
+    redisAppendCommandArgv(context_.get(), static_cast<int>(words.size()), texts.data(), sizes.data());
+  }
+  /// Ends the program unless it is of this type.
+  std::string receive(int type) {
+    void* got = nullptr;
+    if (redisGetReply(context_.get(), &got) != REDIS_OK) std::abort();
+    const auto* reply = static_cast<redisReply*>(got);
+    if (reply->type != type) {
+      std::fprintf(stderr, "not the plain case: a reply of type %d %s\n", reply->type,
+                   reply->str ? reply->str : "");
+      std::exit(1);
+    }
+    std::string text = reply->str ? std::string(reply->str, reply->len) : std::string();
+    freeReplyObject(got);
+    return text;
+  }
+  std::string ask(const command& words, int type) {
+    send(words);
+    return receive(type);
+  }
+
+ private:
+  std::unique_ptr<redisContext, void (*)(redisContext*)> context_;
+};
+
+command evalsha(const std::string& digest, const redis::script_words& words, bool stamped) {
+  const auto all = words.all();
+  command out{"EVALSHA", digest, std::to_string(all.keys.size())};
+  out.insert(out.end(), all.keys.begin(), all.keys.end());
+  if (stamped) out.push_back(incarnation);
+  out.insert(out.end(), all.arguments.begin(), all.arguments.end());
+  return out;
+}
+
+std::vector<pair_of_commands> trivial_pairs(std::size_t count) {
+  const auto take = redis::sha1_hex(take_text), give = redis::sha1_hex(give_text);
+  system_secrets secrets;
+  std::vector<pair_of_commands> out;
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto key = "lock:orders/" + std::to_string(i), id = secrets.make<lock_id>().to_string();
+    out.push_back({{"EVALSHA", take, "1", key, id, "30000"}, {"EVALSHA", give, "1", key, id}});
+  }
+  return out;
+}
+
+std::vector<pair_of_commands> our_pairs(std::size_t count, bool remembered) {
+  const auto digest = redis::sha1_hex(std::string(redis::table_script));
+  const auto common =
+      redis::ask::common({"dislock:", "lock:", "0123456789abcdef", 5s, 30s, 3s, 10'000, true});
+  const redis::plain_terms terms{"dislock:", "lock:", common + '}', "8", 30s};
+  constexpr std::int64_t latest = 9'007'199'254'740'991;
+  system_secrets secrets;
+  std::vector<pair_of_commands> out;
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto name = "orders/" + std::to_string(i);
+    const auto first = secrets.make<lock_id>().to_string(), second = secrets.make<lock_id>().to_string();
+    const lock_want want{lock_name(name)};
+    acquire_request a;
+    a.client = client_id("billing-7/3");
+    if (remembered) a.request = request_id(first);
+    a.wants = {&want, 1};
+    a.ttl = 30s;
+    const auto id = secrets.make<lock_id>();
+    const lease_proof proof{lock_name(name), id, {}};
+    release_request r;
+    r.client = a.client;
+    if (remembered) r.request = request_id(second);
+    r.leases = {&proof, 1};
+    out.push_back(
+        {evalsha(
+             digest,
+             redis::plain_acquire(terms, a, id, secrets.make<renewal_token>(), redis::print_of(a), latest),
+             true),
+         evalsha(digest, redis::plain_release(terms, r, redis::print_of("release", r.leases, {}), latest),
+                 true)});
+  }
+  return out;
+}
+
+double pairs_per_second(line& to, const std::vector<pair_of_commands>& pairs, int reply_type) {
+  const auto from = std::chrono::steady_clock::now();
+  for (std::size_t first = 0; first < pairs.size(); first += at_a_time) {
+    const auto last = std::min(first + at_a_time, pairs.size());
+    for (const auto which : {&pair_of_commands::take, &pair_of_commands::give}) {
+      for (auto i = first; i < last; ++i) to.send(pairs[i].*which);
+      for (auto i = first; i < last; ++i) to.receive(reply_type);
+    }
+  }
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - from;
+  return static_cast<double>(pairs.size()) / took.count();
+}
+
+double median(std::vector<double> all) {
+  std::nth_element(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(all.size() / 2), all.end());
+  return all[all.size() / 2];
+}
+
+}  // namespace
+
+int main(int count, char** words) {
+  CLI::App app{"The plain case inside of Redis, beside the trivial pair of scripts"};
+  std::uint16_t port = 6379;
+  std::size_t pairs = 20'000, rounds = 9;
+  app.add_option("--port", port, "of a Redis on 127.0.0.1 that nobody else uses: it is emptied")
+      ->capture_default_str();
+  app.add_option("--pairs", pairs, "in a round")->capture_default_str();
+  app.add_option("--rounds", rounds, "of each")->capture_default_str();
+  CLI11_PARSE(app, count, words);
+
+  line to(port);
+  for (const std::string& text :
+       {std::string(take_text), std::string(give_text), std::string(redis::table_script)})
+    to.ask({"SCRIPT", "LOAD", text}, REDIS_REPLY_STRING);
+  // A fence under which everything may be granted, for an hour.
+  const auto fence =
+      incarnation.substr(0, 16) + std::string(16, '0') + std::string(64, '9') + std::string(16, '0');
+  const auto trivial = trivial_pairs(pairs), ours = our_pairs(pairs, false),
+             remembered = our_pairs(pairs, true);
+  std::vector<double> rates[3], to_trivial[2];
+  for (std::size_t i = 0; i < rounds; ++i) {
+    const auto once = [&](const std::vector<pair_of_commands>& which, int type) {
+      to.ask({"FLUSHALL"}, REDIS_REPLY_STATUS);
+      to.ask({"SET", "dislock:fence", fence}, REDIS_REPLY_STATUS);
+      return pairs_per_second(to, which, type);
+    };
+    rates[0].push_back(once(trivial, REDIS_REPLY_INTEGER));
+    rates[1].push_back(once(ours, REDIS_REPLY_STRING));
+    rates[2].push_back(once(remembered, REDIS_REPLY_STRING));
+    for (int k = 0; k < 2; ++k) to_trivial[k].push_back(rates[k + 1].back() / rates[0].back());
+  }
+  std::printf("%zu rounds of %zu pairs, %zu at a time, medians\n", rounds, pairs, at_a_time);
+  std::printf("SET NX PX, delete if mine      %8.0f pairs/s\n", median(rates[0]));
+  std::printf("ours                           %8.0f pairs/s  %5.2f of that\n", median(rates[1]),
+              median(to_trivial[0]));
+  std::printf("ours, with request ids         %8.0f pairs/s  %5.2f of that\n", median(rates[2]),
+              median(to_trivial[1]));
+}
