@@ -74,12 +74,15 @@ class line {
   std::unique_ptr<redisContext, void (*)(redisContext*)> context_;
 };
 
-command evalsha(const std::string& digest, const redis::script_words& words, bool stamped) {
+// As the engine sends it: with the incarnation of the store, and the latest time that it can show.
+command evalsha(const std::string& digest, const redis::script_words& words) {
   const auto all = words.all();
   command out{"EVALSHA", digest, std::to_string(all.keys.size())};
   out.insert(out.end(), all.keys.begin(), all.keys.end());
-  if (stamped) out.push_back(incarnation);
-  out.insert(out.end(), all.arguments.begin(), all.arguments.end());
+  out.push_back(incarnation);
+  out.push_back(std::string(all.arguments.front()));
+  out.push_back("9007199254740991");
+  out.insert(out.end(), all.arguments.begin() + 1, all.arguments.end());
   return out;
 }
 
@@ -96,10 +99,16 @@ std::vector<pair_of_commands> trivial_pairs(std::size_t count) {
 
 std::vector<pair_of_commands> our_pairs(std::size_t count, bool remembered) {
   const auto digest = redis::sha1_hex(std::string(redis::table_script));
-  const auto common =
-      redis::ask::common({"dislock:", "lock:", "0123456789abcdef", 5s, 30s, 3s, 10'000, true});
-  const redis::plain_terms terms{"dislock:", "lock:", common + '}', "8", 30s};
-  constexpr std::int64_t latest = 9'007'199'254'740'991;
+  const auto common = redis::ask::common({.side_prefix = "dislock:",
+                                          .canonical_prefix = "lock:",
+                                          .replica = "0123456789abcdef",
+                                          .waiter_grace = 5s,
+                                          .request_memory = 30s,
+                                          .replica_lapse = 3s,
+                                          .ahead = 2s,
+                                          .covered = 30s,
+                                          .queue_max = 10'000});
+  const redis::plain_terms terms{"dislock:", "lock:", common + '}', "8", 30s, 30s};
   system_secrets secrets;
   std::vector<pair_of_commands> out;
   for (std::size_t i = 0; i < count; ++i) {
@@ -118,12 +127,9 @@ std::vector<pair_of_commands> our_pairs(std::size_t count, bool remembered) {
     if (remembered) r.request = request_id(second);
     r.leases = {&proof, 1};
     out.push_back(
-        {evalsha(
-             digest,
-             redis::plain_acquire(terms, a, id, secrets.make<renewal_token>(), redis::print_of(a), latest),
-             true),
-         evalsha(digest, redis::plain_release(terms, r, redis::print_of("release", r.leases, {}), latest),
-                 true)});
+        {evalsha(digest,
+                 redis::plain_acquire(terms, a, id, secrets.make<renewal_token>(), redis::print_of(a))),
+         evalsha(digest, redis::plain_release(terms, r, redis::print_of("release", r.leases, {}), 0))});
   }
   return out;
 }
