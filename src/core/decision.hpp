@@ -75,6 +75,13 @@ struct grant {
   std::optional<instant> renewed_until;
 };
 
+/// What a grant is made of, where it was agreed upon outside of the table.
+struct minted {
+  lock_id id;
+  renewal_token renewal;
+  fencing_token token{};
+};
+
 struct granted {
   boost::container::small_vector<grant, 1> leases;  ///< in the order of the request's wants
   std::vector<std::string> locks;  ///< their names, from an engine that needs them for `undelivered`

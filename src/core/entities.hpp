@@ -93,6 +93,9 @@ struct waiter : timed {
 
   bool attached = true;
   bool multi = false;
+  bool announced = false;  // that it waits
+  // Only with `by_turns`. While somebody tries to get the lock for it, its end has to wait.
+  enum class turn_state : std::uint8_t { none, trying, resting } turn = turn_state::none;
   std::uint32_t epoch = 0;
   std::uint32_t entry_count = 0;
   ticket arrival{};

@@ -82,8 +82,9 @@ acquire_answer lock_table::acquire(instant now, const acquire_request& r) {
     const auto& w = r.wants[i++];
     return l->queue_length > 0 || !fits(*l, w.mode, w.permits, now);
   });
-  if (busy == locks.end()) return grant_now(now, r, locks, bound, print);
-  if (r.wait <= duration::zero()) return refused(explain(now, **busy, errc::lock_not_acquired));
+  const bool free = busy == locks.end();
+  if (free && !options_.by_turns) return grant_now(now, r, locks, bound, print);
+  if (!free && r.wait <= duration::zero()) return refused(explain(now, **busy, errc::lock_not_acquired));
   for (auto* l : locks) {
     if (l->queue_length < options_.queue_max) continue;
     auto why = explain(now, *l, errc::queue_full);  // not remembered: nothing was decided about the lock
@@ -110,13 +111,13 @@ bool lock_table::fits(const lock& l, lock_mode mode, std::uint32_t permits, inst
 
 lease& lock_table::make_lease(instant now, lock& on, core::client& owner, lock_mode mode,
                               std::uint32_t permits, std::uint32_t limit, const lease_terms& terms,
-                              std::string_view metadata) {
+                              std::string_view metadata, const minted* as) {
   auto& l = *lease_pool_.create();
   l.mode = mode;
   l.auto_renew = terms.auto_renew;
-  l.id = secrets_.make<lock_id>();
-  l.renewal = secrets_.make<renewal_token>();
-  l.token = mint(now);
+  l.id = as ? as->id : secrets_.make<lock_id>();
+  l.renewal = as ? as->renewal : secrets_.make<renewal_token>();
+  l.token = as ? as->token : mint(now);
   l.acquired_at = now;
   l.ttl = terms.bound ? terms.bound->ttl : terms.ttl;
   if (terms.max_hold) l.hold_limit = later(now, *terms.max_hold);
@@ -247,10 +248,9 @@ acquire_answer lock_table::enqueue(instant now, const acquire_request& r, std::s
     keep(*w);
   }
   schedule(*w);
-  for (auto* l : locks) {
-    touch(*l);
-    observer_.on_event(about(event_type::queued, now, *l, r.client.view()));
-  }
+  for (auto* l : locks) touch(*l);
+  if (options_.by_turns) hand_on(now, *locks.front());  // grants nothing by itself
+  if (w->turn == waiter::turn_state::none) announce(now, *w);
   return queued{w->arrival, w->epoch, w->deadline, w->remembered != nullptr};
 }
 

@@ -32,6 +32,8 @@ struct table_options {
   std::size_t queue_max = 10'000;              ///< waiters a lock
   std::size_t grants_per_step = 64;            ///< the rest follows with the next `advance`
   bool detect_deadlocks = true;
+  /// Grants need somebody else's consent: see `lock_table::admit`. One exclusive lock a request.
+  bool by_turns = false;
 };
 
 /// Every lock, lease, waiter, session and remembered request of one engine, and the rules by which they
@@ -91,6 +93,21 @@ class lock_table {
   [[nodiscard]] instant next_deadline() const noexcept { return deadlines_.next(); }
   [[nodiscard]] bool has_leftovers() const noexcept { return !ready_.empty() || !ending_sessions_.empty(); }
 
+  // --- grants by turns: the table is the queue, and somebody else has the last word
+  // ---------------------------------------------------------------------------------------------
+  //
+  // Where nothing in the table stands in a request's way it is queued all the same, also when it does not
+  // want to wait, and the observer is told that it is its turn. Whoever asks on its behalf ends the attempt
+  // with one of these. Until then the waiter's deadline and grace do not end it, and nobody passes it.
+
+  /// It may have the lock. False: it does not want it any more, nobody was told, nothing happened.
+  [[nodiscard]] bool admit(instant now, ticket id, const minted& as);
+  /// Not now. Its wait ends if it is over; else `try_again` gives it another turn.
+  void rest(instant now, ticket id);
+  void try_again(instant now, ticket id);
+  /// There is no answer, and the wait ends. Not remembered: nothing was decided about the lock.
+  void turn_down(instant now, ticket id, refusal_ptr why);
+
   // --- what there is
   // -----------------------------------------------------------------------------------------
 
@@ -135,7 +152,8 @@ class lock_table {
                                refusal_ptr why);
   bool fits(const lock& l, lock_mode mode, std::uint32_t permits, instant now) const noexcept;
   lease& make_lease(instant now, lock& on, core::client& owner, lock_mode mode, std::uint32_t permits,
-                    std::uint32_t limit, const lease_terms& terms, std::string_view metadata);
+                    std::uint32_t limit, const lease_terms& terms, std::string_view metadata,
+                    const minted* as = nullptr);
   grant as_grant(const lease& l) const;
   std::shared_ptr<refusal> explain(instant now, const lock& l, errc code) const;
 
@@ -153,7 +171,7 @@ class lock_table {
   // lock_table_queue.cpp: handing on, and the end of things
   void hand_on(instant now, lock& first);
   bool can_start(const waiter& w, instant now) const noexcept;
-  void grant_to(instant now, waiter& w);
+  void grant_to(instant now, waiter& w, const minted* as = nullptr);
   void join_queues(waiter& w, std::span<const lock_want> wants, std::span<lock* const> locks);
   void leave_queues(waiter& w, std::vector<lock*>& touched);
   void discard(waiter& w);
@@ -167,9 +185,14 @@ class lock_table {
   void settle(instant now, lock& l);
   end_reason why_over(const lease& l) const noexcept;
   void end_due(instant now, timed& t);
+  void announce(instant now, waiter& w);
   void start_ending(instant now, core::session& s, end_reason how);
   bool end_pieces(instant now, core::session& s);
   std::optional<std::vector<cycle_step>> find_cycle(waiter& newest) const;
+
+  // lock_table_turns.cpp: grants that somebody else has to agree to
+  void offer(waiter& w);
+  waiter* find_trying(ticket id) const noexcept;
 
   // lock_table_names.cpp: things that exist as long as somebody refers to them
   lock* find_lock(lock_name name) const noexcept;

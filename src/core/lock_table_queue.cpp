@@ -20,6 +20,7 @@ void lock_table::schedule(lease& l, instant end) {
 }
 
 void lock_table::schedule(waiter& w) {
+  if (w.turn == waiter::turn_state::trying) return deadlines_.cancel(w);
   deadlines_.schedule(w, w.attached ? w.deadline : std::min(w.deadline, w.grace_end));
 }
 
@@ -68,6 +69,18 @@ void lock_table::open(lock& l) {
   l.delay.reset();
 }
 
+void lock_table::announce(instant now, waiter& w) {
+  w.announced = true;
+  for (const auto& e : w.wanted()) {
+    event told;
+    told.type = event_type::queued;
+    told.at = now;
+    told.lock = e.on->name.view();
+    told.client = w.who->id.view();
+    observer_.on_event(told);
+  }
+}
+
 // Ends a wait without a grant, tells whoever waits, and hands on the locks that the waiter stood in front of.
 void lock_table::drop(instant now, waiter& w, refusal_ptr why, event_type type, std::string_view reason) {
   for (auto& e : w.wanted()) {
@@ -108,7 +121,7 @@ bool lock_table::can_start(const waiter& w, instant now) const noexcept {
   });
 }
 
-void lock_table::grant_to(instant now, waiter& w) {
+void lock_table::grant_to(instant now, waiter& w, const minted* as) {
   std::vector<lock*> left;
   leave_queues(w, left);
   granted out;
@@ -116,7 +129,7 @@ void lock_table::grant_to(instant now, waiter& w) {
   auto* m = w.remembered;
   std::vector<lease_slot> slots;
   for (auto& e : w.wanted()) {
-    auto& l = make_lease(now, *e.on, *w.who, e.mode, e.permits, e.limit, w.terms, w.metadata.view());
+    auto& l = make_lease(now, *e.on, *w.who, e.mode, e.permits, e.limit, w.terms, w.metadata.view(), as);
     l.group = w.entry_count > 1;
     l.remembered = m;
     if (m && !l.group) {
@@ -159,6 +172,10 @@ void lock_table::hand_on(instant now, lock& first) {
     while (l.queue_length > 0) {
       auto& w = *l.queue.front().who;
       if (!can_start(w, now)) break;
+      if (options_.by_turns) {
+        offer(w);
+        break;
+      }
       if (grants_left_ == 0) {
         if (!l.ready) ready_.push_back(&l);
         l.ready = true;

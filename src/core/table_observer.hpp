@@ -7,6 +7,15 @@
 
 namespace dislock::core {
 
+/// Whose turn it is; views are valid during the call that passes it.
+struct turn {
+  ticket id{};
+  lock_name lock;
+  client_id client;
+  duration ttl{};
+  std::string_view metadata;
+};
+
 /// Told of what a decision did, while it is made. Must not call the table back.
 class table_observer {
  public:
@@ -18,6 +27,8 @@ class table_observer {
   virtual void on_event(const event& e) = 0;
   /// A wait was refused because it would have closed this cycle.
   virtual void on_deadlock(const deadlock& d) = 0;
+  /// Only with `table_options::by_turns`: nothing here stands in the way of this request any more.
+  virtual void on_turn(const turn&) {}
 };
 
 /// Keeps the table's records. A decision is durable when everything that it put and removed is.

@@ -60,8 +60,10 @@ class recording_observer final : public table_observer {
         {e.type, std::string(e.lock), std::string(e.client), std::string(e.reason), e.token, e.took});
   }
   void on_deadlock(const deadlock& d) override { deadlocks.push_back(d); }
+  void on_turn(const turn& t) override { turns.push_back(t.id); }
 
   std::vector<resolution> resolved;
+  std::vector<ticket> turns;
   std::vector<seen_event> events;
   std::vector<deadlock> deadlocks;
 };
