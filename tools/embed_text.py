@@ -1,20 +1,21 @@
 #!/usr/bin/env python3
-"""Writes a C++ header that holds a text file, so that the binary needs no file beside it.
+"""Writes a C++ header that holds text files, one after another, so that the binary needs no file beside it.
 
-usage: embed_text.py SOURCE HEADER NAME
+usage: embed_text.py SOURCE... HEADER NAME [--namespace dislock::server]
 """
+import argparse
 import pathlib
-import sys
 
 
-def main(source, header, name):
-    text = pathlib.Path(source).read_text()
+def main(sources, header, name, namespace):
+    text = "\n".join(pathlib.Path(source).read_text() for source in sources)
     pieces = [text[i : i + 8000] for i in range(0, len(text), 8000)]  # literals have a length limit
     body = "\n".join(f'    R"_text_({piece})_text_"' for piece in pieces)
+    names = ", ".join(pathlib.Path(source).name for source in sources)
     out = (
-        f"// Generated from {pathlib.Path(source).name} by tools/embed_text.py. Do not edit.\n#pragma once\n\n"
-        f"#include <string_view>\n\nnamespace dislock::server {{\n\ninline constexpr std::string_view {name} =\n{body};\n\n"
-        "}  // namespace dislock::server\n"
+        f"// Generated from {names} by tools/embed_text.py. Do not edit.\n#pragma once\n\n"
+        f"#include <string_view>\n\nnamespace {namespace} {{\n\ninline constexpr std::string_view {name} =\n{body};\n\n"
+        f"}}  // namespace {namespace}\n"
     )
     path = pathlib.Path(header)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -23,4 +24,9 @@ def main(source, header, name):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("sources", nargs="+")
+    parser.add_argument("header")
+    parser.add_argument("name")
+    parser.add_argument("--namespace", default="dislock::server")
+    main(**vars(parser.parse_args()))

@@ -21,8 +21,9 @@ ROOMS = {
     "server": {"base", "core", "engine", "engines", "client", "http"},
     "library": {"base", "core", "engine", "engines", "client", "http"},
 }
-# Engines do not know each other, with this exception: the embedded engine is the memory table with a journal.
-ENGINES_THAT_SEE = {"embedded": {"memory"}}
+# Engines do not know each other, with these exceptions: the embedded engine is the memory table with a journal, and redlock talks
+# to its nodes with the client of redis.
+ENGINES_THAT_SEE = {"embedded": {"memory"}, "redlock": {"redis"}}
 # A library that only these places may name, so that it can be replaced there.
 LIBRARIES = {
     "spdlog/": ("src/base/log.cpp",),
