@@ -4,6 +4,7 @@
 #include "engines/embedded/embedded_engine.hpp"
 #include "engines/memory/memory_engine.hpp"
 #include "redis_host.hpp"
+#include "redlock_host.hpp"
 
 #include <filesystem>
 #include <map>
@@ -170,6 +171,7 @@ const std::vector<engine_under_test>& all_engines() {
       {"EmbeddedSync", embedded_in(embedded::durability::sync)},
       {"EmbeddedAsync", embedded_in(embedded::durability::async)},
       {"Redis", make_redis_host},
+      {"Redlock", make_redlock_host},
   };
   return engines;
 }

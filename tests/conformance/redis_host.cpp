@@ -3,75 +3,23 @@
 #include "engine/test_manual_loop.hpp"
 #include "engines/redis/redis_engine.hpp"
 #include "engines/redis/wire/test_redis.hpp"
+#include "frozen_server.hpp"
 
 #include <boost/asio/io_context.hpp>
-#include <sys/mman.h>
 
 #include <algorithm>
-#include <fcntl.h>
 #include <fstream>
 #include <list>
 #include <sstream>
 #include <stdexcept>
-#include <unistd.h>
 
 namespace dislock::testing_engines {
-namespace {
-
-/// The clock of the preloaded library (frozen_clock.c): a file that the server maps.
-class server_clock {
- public:
-  explicit server_clock(const std::string& path)
-      : file_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600)) {
-    if (file_ < 0 || ::ftruncate(file_, sizeof(std::int64_t)) != 0)
-      throw std::runtime_error("no clock for the server");
-    void* page = ::mmap(nullptr, sizeof(std::int64_t), PROT_READ | PROT_WRITE, MAP_SHARED, file_, 0);
-    if (page == MAP_FAILED) throw std::runtime_error("no clock for the server");
-    microseconds_ = static_cast<volatile std::int64_t*>(page);
-  }
-  ~server_clock() {
-    ::munmap(const_cast<std::int64_t*>(microseconds_), sizeof(std::int64_t));
-    ::close(file_);
-  }
-  server_clock(const server_clock&) = delete;
-  server_clock& operator=(const server_clock&) = delete;
-
-  void set(instant to) { *microseconds_ = to.time_since_epoch().count(); }
-
- private:
-  int file_;
-  volatile std::int64_t* microseconds_ = nullptr;
-};
-
-}  // namespace
-
 class redis_world::impl {
  public:
   impl(manual_clock& time, found how)
       : time_(time), port_(redis::free_port()), server_time_(time.now()), clock_(folder_.path("clock")) {
     clock_.set(server_time_);
-    server_.emplace(std::vector<std::string>{"env",
-                                             "LD_PRELOAD=" DISLOCK_FROZEN_CLOCK_LIBRARY,
-                                             "DISLOCK_FROZEN_CLOCK=" + folder_.path("clock"),
-                                             "redis-server",
-                                             "--port",
-                                             std::to_string(port_),
-                                             "--bind",
-                                             "127.0.0.1",
-                                             "--save",
-                                             "",
-                                             "--appendonly",
-                                             "no",
-                                             "--enable-debug-command",
-                                             "yes",
-                                             "--repl-diskless-sync-delay",
-                                             "0",
-                                             "--dir",
-                                             folder_.path(),
-                                             "--loglevel",
-                                             "warning",
-                                             "--logfile",
-                                             folder_.path("log")});
+    server_.emplace(frozen_server_words(folder_, port_));
     if (!redis::comes_true([&] { return redis::test_line(port_).open(); }))
       throw std::runtime_error("redis-server does not come up");
     url_ = "redis://127.0.0.1:" + std::to_string(port_);
