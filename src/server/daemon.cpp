@@ -4,6 +4,7 @@
 #include "engines/embedded/embedded_engine.hpp"
 #include "engines/memory/memory_engine.hpp"
 #include "engines/redis/redis_engine.hpp"
+#include "engines/redlock/redlock_engine.hpp"
 #include "http/server.hpp"
 #include "server/openapi_text.hpp"
 #include "server/service.hpp"
@@ -112,9 +113,27 @@ std::unique_ptr<dislock::engine> make_engine(const config& settings, asio::io_co
     std::fprintf(stderr, "dislockd: %s\n", made.error().detail.c_str());
     return nullptr;
   }
+  if (url.starts_with("redlock://") || url.starts_with("redlocks://")) {
+    auto where = redis::parse_store_url(url);
+    if (!where) {
+      std::fprintf(stderr, "dislockd: the engine %s: %s\n", redact_url(url).c_str(),
+                   where.error().detail.c_str());
+      return nullptr;
+    }
+    redlock_engine_options options;
+    options.url = std::move(*where);
+    options.table = table_of(settings);
+    options.event_log_size = settings.event_log_size;
+    options.max_ttl = settings.max_timeout;
+    auto made = make_redlock_engine(io, strand, time, std::move(options));
+    if (made) return std::move(*made);
+    std::fprintf(stderr, "dislockd: the engine %s: %s\n", redact_url(url).c_str(),
+                 made.error().detail.c_str());
+    return nullptr;
+  }
   std::fprintf(stderr,
-               "dislockd: the engine %s is not one of memory:, embedded:/path, redis://host:port/db and "
-               "redis+sentinel://host:port,.../master\n",
+               "dislockd: the engine %s is not one of memory:, embedded:/path, redis://host:port/db, "
+               "redis+sentinel://host:port,.../master and redlock://h1,h2,h3\n",
                redact_url(url).c_str());
   return nullptr;
 }
