@@ -267,6 +267,23 @@ TEST_F(Failover, OfSeveralEnginesClosesOnce) {
   EXPECT_TRUE(granted_now(carol));
 }
 
+TEST_F(Failover, TakesNoWaiterForOneThatWasLost) {
+  begin(2);
+  hold("alice", {.ttl = 250s});
+  world_.say("COPY dislock:arrivals old:arrivals REPLACE");
+  const auto bob = wait_for("bob");
+  const auto number = std::to_string(static_cast<std::uint64_t>(bob.id));
+  world_.say("COPY old:arrivals dislock:arrivals REPLACE");
+  world_.say("DEL dislock:queue:a dislock:waiter:" + number);
+  world_.pass(1ms);
+  fail_over();
+  on_ = engines_[1];
+  EXPECT_NE(wait_for("carol").id, bob.id);
+  world_.pass(5s);
+  ASSERT_TRUE(told(bob)) << "his replica asks after him";
+  EXPECT_EQ(code(*told(bob)), errc::engine_unavailable);
+}
+
 TEST_F(Failover, WithThePlantedCounterWouldRepeatTokens) {
   world_.plain_counter = true;
   begin();

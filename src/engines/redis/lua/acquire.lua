@@ -179,7 +179,7 @@ local function acquire()
   local tangled = #ask.wants > 1 or redis.call('EXISTS', key('waits', ask.client)) == 1
   local search = tangled
   for _, l in ipairs(found) do search = search or l.tangled or holders_wait(l) end
-  local w = {id = digits(redis.call('INCR', tag .. 'arrivals')), state = 'waiting', client = ask.client, wants = ask.wants,
+  local w = {id = digits(arrival()), state = 'waiting', client = ask.client, wants = ask.wants,
              multi = ask.multi, since = now, deadline = now + ask.wait, epoch = 0, attached = true, replica = ask.me,
              secrets = ask.secrets, session = ask.session, remembered = m and m.key or nil,
              terms = {ttl = ask.ttl, delay = ask.delay, max_hold = ask.max_hold, session = ask.session, auto = ask.auto,

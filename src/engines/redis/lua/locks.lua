@@ -110,7 +110,7 @@ local soonest = NEVER
 local function list(l, at)
   if at < soonest then soonest = at end
   redis.call('ZADD', tag .. 'by_end', digits(at), l.name)
-  if not l.known then redis.call('ZADD', tag .. 'names', 'NX', redis.call('INCR', tag .. 'arrivals'), l.name) end
+  if not l.known then redis.call('ZADD', tag .. 'names', 'NX', digits(arrival()), l.name) end
 end
 -- A plain lock, of which these rules have no record (see plain.lua), is listed, counted and taken off the list a moment later by
 -- the replica that granted it.

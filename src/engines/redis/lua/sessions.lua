@@ -59,7 +59,7 @@ local function open_session()
   end
   return once(again, function()
     local id = ask.secrets[1][1]
-    local s = {client = ask.client, public = redis.call('INCR', tag .. 'arrivals'), ttl = ask.ttl, stop = now + ask.ttl}
+    local s = {client = ask.client, public = arrival(), ttl = ask.ttl, stop = now + ask.ttl}
     sessions[id] = s
     keep_session_record(id, s)
     redis.call('ZADD', tag .. 'sessions', digits(s.public), id)

@@ -45,6 +45,15 @@ end
 local function key(kind, name) return tag .. kind .. ':' .. name end
 local function memo_key(scope, client, request) return tag .. 'm:' .. scope .. '\n' .. client .. '\n' .. request end
 
+-- A number that always rises, also when a failover has lost the last ones: whoever knew of one of those must not take another
+-- waiter for his.
+local function arrival()
+  local number = redis.call('INCR', tag .. 'arrivals')
+  if number >= now then return number end
+  redis.call('SET', tag .. 'arrivals', digits(now))
+  return now
+end
+
 -- --- replicas: a waiter lives as long as the replica that speaks for it
 
 local function last_beat(replica)
