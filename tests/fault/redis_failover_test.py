@@ -288,7 +288,7 @@ def zombie():
         time.sleep(3.5)
         late = load.record.last_grant - cut
         health = load.health(0)
-        assert late < 2.5, f"it granted {late:.1f} s after it was cut off"
+        assert late < 3, f"it granted {late:.1f} s after it was cut off"
         assert health["status"] == "degraded" and "watermark" in health["engine"]["detail"], health
         assert not load.capabilities(0)["durableFence"], "nobody has it any more"
         group.primary().proxy.hold(False)

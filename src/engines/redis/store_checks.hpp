@@ -41,10 +41,10 @@ using store_settings = std::optional<std::map<std::string, std::string, std::les
 
 /// What follows from what was found.
 struct store_verdict {
-  std::string refusal;             ///< not empty: this store must not be used, and why
-  std::vector<std::string> notes;  ///< what the operator should know; for people, no secrets
-  bool durable = false;            ///< what was answered survives a restart of the store
-  bool keeps_data = false;         ///< a restart does not come back empty
+  std::string refusal{};             ///< not empty: this store must not be used, and why
+  std::vector<std::string> notes{};  ///< what the operator should know; for people, no secrets
+  bool durable = false;              ///< what was answered survives a restart of the store
+  bool keeps_data = false;           ///< a restart does not come back empty
 };
 /// The part that needs no CONFIG: whether the store may be used at all.
 [[nodiscard]] std::string refuse_store(const server_facts& said, const failover_terms& terms);

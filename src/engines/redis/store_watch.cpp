@@ -193,14 +193,14 @@ void store_watch::check() {
 void store_watch::on_checked(const response& got) {
   checking_ = false;
   if (stopped_ || !got || got->items.size() != 4 || got->at(0).failed()) return;
-  store_settings settings;
+  store_settings said;
   for (std::size_t i = 1; i < got->items.size(); ++i) {
     const auto& pair = got->at(i);
     if (pair.failed() || pair.items.size() != 2) continue;
-    if (!settings) settings.emplace();
-    (*settings)[pair.at(0).text] = pair.at(1).text;
+    if (!said) said.emplace();
+    (*said)[pair.at(0).text] = pair.at(1).text;
   }
-  auto found = judge_store(server_facts(got->at(0).text), settings, settings_.what, settings_.terms);
+  auto found = judge_store(server_facts(got->at(0).text), said, settings_.what, settings_.terms);
   if (!ever_checked_ || found.notes != found_.notes)
     for (const auto& n : found.notes) log::warn("redis", n);
   if (!found.refusal.empty() && found.refusal != found_.refusal)
