@@ -34,6 +34,15 @@ def start(command, **environment):
                             env={**os.environ, **environment})
 
 
+def remove(folder):
+    """Also where a child of a server that was killed still writes a file into it."""
+    for _ in range(40):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.05)
+
+
 def say(port, *words, timeout=5.0):
     """What the server answers: a text, a number, a list, None, or an exception for an error."""
     with socket.create_connection((HOST, port), timeout=timeout) as line:
@@ -133,7 +142,7 @@ class Server:
         self.kill()
         if self.proxy:
             self.proxy.end()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove(self.folder)
 
 
 class Sentinel:
@@ -156,7 +165,7 @@ class Sentinel:
     def end(self):
         self.process.kill()
         self.process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove(self.folder)
 
 
 class Group:
