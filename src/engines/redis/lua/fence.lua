@@ -15,7 +15,7 @@ local function fence_record()
   local f = fence
   if f.store ~= store then
     f.store, f.dirty = store, true
-    if f.ceiling > f.last and not ask.plain then f.last = f.ceiling end
+    if f.ceiling > f.last and not ask.counter then f.last = f.ceiling end
     f.confirmed, f.confirmed_horizon = 0, 0
     if ask.exclusive and f.horizon > f.closed then
       -- Since the ceiling was raised the last time that we know of, renewals may have been lost.
@@ -39,7 +39,7 @@ local function fence_is_shut()
   if cannot_grant ~= nil then return cannot_grant end
   cannot_grant = false
   local f = fence_record()
-  if ask.plain then return false end
+  if ask.counter then return false end
   if f.closed > now then
     cannot_grant = 'closed'
   elseif (f.last + 1 > now and f.last + 1 or now) > f.confirmed then
@@ -49,7 +49,7 @@ local function fence_is_shut()
 end
 local function mint()
   local f = fence_record()
-  f.last = (ask.plain or f.last + 1 > now) and f.last + 1 or now  -- `plain`: for tests of the tests
+  f.last = (ask.counter or f.last + 1 > now) and f.last + 1 or now  -- `counter`: for tests of the tests
   f.dirty = true
   return f.last
 end

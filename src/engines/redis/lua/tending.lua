@@ -119,7 +119,7 @@ local function raise()
   if string.sub(ask.seen, 1, 16) ~= store then return {'done', {0}} end
   local function up(old, to) return to > old and to or old end
   local f = fence_record()
-  local gone = f.ceiling == 0 and not ask.plain and ask.floor_horizon and ask.floor_horizon > now
+  local gone = f.ceiling == 0 and not ask.counter and ask.floor_horizon and ask.floor_horizon > now
   if gone then
     f.last = up(f.last, ask.floor_ceiling)
     if ask.exclusive then f.closed, f.since = ask.floor_horizon, now end
