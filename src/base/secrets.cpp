@@ -2,20 +2,14 @@
 
 #include "base/assert.hpp"
 
-#include <sys/random.h>
-
-#include <cerrno>
+#include <openssl/rand.h>
 
 namespace dislock {
 
 std::array<std::uint64_t, 2> system_secrets::next() {
   if (left_ < 2) {
-    auto* out = reinterpret_cast<std::byte*>(pool_.data());
-    for (std::size_t have = 0; have < sizeof pool_;) {
-      const auto n = ::getrandom(out + have, sizeof pool_ - have, 0);
-      DISLOCK_ASSERT(n > 0 || errno == EINTR, "the operating system gives random bytes");
-      if (n > 0) have += static_cast<std::size_t>(n);
-    }
+    const int made = ::RAND_priv_bytes(reinterpret_cast<unsigned char*>(pool_.data()), sizeof pool_);
+    DISLOCK_ASSERT(made == 1, "OpenSSL gives random bytes");
     left_ = pool_.size();
   }
   left_ -= 2;

@@ -22,7 +22,8 @@ class secret_source {
   virtual std::array<std::uint64_t, 2> next() = 0;
 };
 
-/// getrandom(2), fetched 4 KiB at a time because a system call per lease would show in the profile.
+/// OpenSSL's generator for private values, 4 KiB at a time: the operating system's own costs three times as
+/// much.
 class system_secrets final : public secret_source {
  private:
   std::array<std::uint64_t, 2> next() override;
