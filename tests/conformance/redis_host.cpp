@@ -35,6 +35,7 @@ class redis_world::impl {
     options.waiter_grace = settings.waiter_grace;
     options.request_memory = settings.request_memory;
     options.event_log_size = settings.event_log_size;
+    options.call_timeout = std::chrono::minutes(1);  // ten thousand questions at once, on a busy machine
     auto& r = replicas_.emplace_back();
     r.io = std::make_unique<boost::asio::io_context>();
     r.loop = std::make_unique<manual_loop>(time_);
