@@ -4,20 +4,20 @@
 -- it. `refuse` ends the wait only if the graph is still the one in which the cycle was found.
 
 -- Whether a holder of the lock waits for something himself, or is the one who asks.
-local function holders_wait(l)
+function rule.holders_wait(l)
   if l.count > 64 then return true end
-  for _, lease in ipairs(leases_of(l, l.count)) do
+  for _, lease in ipairs(rule.leases_of(l, l.count)) do
     if lease.client == ask.client or redis.call('EXISTS', key('waits', lease.client)) == 1 then return true end
   end
   return false
 end
 -- A client that waits for several locks can block those behind it by what it gets last.
-local function tangle_others(w)
+function rule.tangle_others(w)
   for _, id in ipairs(redis.call('ZRANGE', key('waits', w.client), 0, -1)) do
-    local other = id ~= w.id and waiter_of(id)
+    local other = id ~= w.id and rule.waiter_of(id)
     if other then
       for _, want in ipairs(other.wants) do
-        local l = lock_at(want.name, true)
+        local l = rule.lock_at(want.name, true)
         l.tangled, l.dirty = true, true
       end
     end
@@ -27,7 +27,7 @@ end
 -- The part of the wait-for graph that `newest` can reach: {clients, their needs}; a need: {lock, enough, {{blocker, permits,
 -- behind}..}}, with clients named by their place.
 local MOST_WAITS = 20000
-local function graph_from(newest)
+function rule.graph_from(newest)
   local clients, places, needs, seen = {newest.client}, {[newest.client] = 0}, {}, 0
   local function place_of(client)
     if not places[client] then
@@ -40,12 +40,12 @@ local function graph_from(newest)
   while clients[i] do
     local mine, permits = {}, {}
     for _, id in ipairs(redis.call('ZREVRANGE', key('waits', clients[i]), 0, -1)) do
-      local w = waiter_of(id)
+      local w = rule.waiter_of(id)
       if w and w.state == 'waiting' then
         for _, want in ipairs(w.wants) do
           seen = seen + 1
           if seen > MOST_WAITS then return nil end
-          local l = lock_at(want.name, true)
+          local l = rule.lock_at(want.name, true)
           local need = {want.name, 0, {}}
           local semaphore = want.mode == 'semaphore'
           if semaphore then
@@ -55,7 +55,7 @@ local function graph_from(newest)
           end
           local all = want.mode == 'exclusive' or (want.mode == 'shared' and l.mode == 'exclusive')
           if l.count > 0 and (all or need[2] > 0) then
-            for _, lease in ipairs(leases_of(l, l.count)) do
+            for _, lease in ipairs(rule.leases_of(l, l.count)) do
               need[3][#need[3] + 1] = {place_of(lease.client), lease.permits, 0}
             end
           end
@@ -64,7 +64,7 @@ local function graph_from(newest)
           local rank = redis.call('ZRANK', key('queue', want.name), id)
           if rank and rank > 0 then
             local before_id = redis.call('ZRANGE', key('queue', want.name), rank - 1, rank - 1)[1]
-            local before = waiter_of(before_id)
+            local before = rule.waiter_of(before_id)
             if before then
               local its_mode
               for _, other in ipairs(before.wants) do if other.name == want.name then its_mode = other.mode end end
@@ -82,37 +82,37 @@ local function graph_from(newest)
   end
   return {clients, needs}
 end
-local function graph()
-  local w = waiter_of(ask.waiter)
+function rule.graph()
+  local w = rule.waiter_of(ask.waiter)
   if not w then return {'graph', '', {}, {}} end
-  for _, want in ipairs(w.wants) do lock_at(want.name) end
-  local found = w.state == 'waiting' and graph_from(w)
+  for _, want in ipairs(w.wants) do rule.lock_at(want.name) end
+  local found = w.state == 'waiting' and rule.graph_from(w)
   if not found then return {'graph', '', {}, {}} end
   return {'graph', redis.sha1hex(pack(found)), found[1], found[2]}
 end
-local function refuse()
-  local w = waiter_of(ask.waiter)
+function rule.refuse()
+  local w = rule.waiter_of(ask.waiter)
   if not w then return {'done', 0} end
-  for _, want in ipairs(w.wants) do lock_at(want.name) end
+  for _, want in ipairs(w.wants) do rule.lock_at(want.name) end
   if w.state ~= 'waiting' or w.epoch ~= ask.epoch then return {'done', 0} end
-  local found = graph_from(w)
+  local found = rule.graph_from(w)
   if not found or redis.sha1hex(pack(found)) ~= ask.graph then return {'done', 0} end
-  local why = why_of('deadlock_detected', lock_at(ask.cycle[1].lock, true))
+  local why = rule.why_of('deadlock_detected', rule.lock_at(ask.cycle[1].lock, true))
   why.queue = why.queue - 1
   why.cycle = ask.cycle
   happened('deadlock', ask.cycle[1].lock, w.client)
-  local left = leave_queues(w)
+  local left = rule.leave_queues(w)
   if w.remembered then
     local m = unpacked(redis.call('GET', w.remembered))
     if m and m.kind == 'waiter' and m.waiter == w.id then
       m.key = w.remembered
-      m.kind, m.waiter, m.why = 'refused', nil, without_holders(why)
-      keep_memo(m)
+      m.kind, m.waiter, m.why = 'refused', nil, rule.without_holders(why)
+      rule.keep_memo(m)
     end
   end
   redis.call('DEL', key('waiter', w.id))
   w.state = 'refused'
-  local out = refusal(why)
-  for _, l in ipairs(left) do hand_on(l) end
+  local out = rule.refusal(why)
+  for _, l in ipairs(left) do rule.hand_on(l) end
   return out
 end

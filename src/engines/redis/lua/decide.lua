@@ -1,16 +1,10 @@
 -- --- the step
 
-local verbs = {
-  acquire = acquire, release = release, renew = renew, cancel = cancel, force = force, detach = detach,
-  undelivered = undelivered, collect = collect, graph = graph, refuse = refuse, open_session = open_session,
-  keep_session = keep_session, close_session = close_session, status = status, validate = validate, places = places,
-  list = list_locks, sessions = list_sessions, edges = edges, index = index, sweep = sweep, beat = beat, news = news, raise = raise,
-  confirm = confirm, stepped = stepped}
-
-local out = verbs[ask.verb]()
+local verbs = {list = rule.list_locks, sessions = rule.list_sessions}  -- all others have the name of their rule
+local out = (verbs[ask.verb] or rule[ask.verb])()
 local i = 1
 while unserved[i] do
-  hand_on(unserved[i])
+  rule.hand_on(unserved[i])
   i = i + 1
 end
 
@@ -18,28 +12,28 @@ end
 -- deletes `sent:<lease>` before it tells its caller.
 local tellings = {}
 for i, t in ipairs(told) do
-  local w = waiter_of(t[1])
+  local w = rule.waiter_of(t[1])
   local outcome
   if t[3] == 'superseded' then
-    outcome = refusal(why_of('superseded'))
+    outcome = rule.refusal(rule.why_of('superseded'))
   elseif w.state == 'refused' then
-    outcome = refusal(w.why)
+    outcome = rule.refusal(w.why)
   else
-    local first = lease_of(lock_at(w.slots[1][1], true), w.slots[1][2])
-    outcome = first and granted(w.slots, first.at - w.since) or refusal(why_of('lock_not_held'))
+    local first = rule.lease_of(rule.lock_at(w.slots[1][1], true), w.slots[1][2])
+    outcome = first and rule.granted(w.slots, first.at - w.since) or rule.refusal(rule.why_of('lock_not_held'))
   end
   tellings[i] = {t[1], t[2], outcome}
 end
 
 local looks = {}
 for name, l in pairs(locks) do
-  if l.waiting > 0 then looks[#looks + 1] = {name, digits(next_look(l))} end
-  save(l)
+  if l.waiting > 0 then looks[#looks + 1] = {name, digits(rule.next_look(l))} end
+  rule.save(l)
 end
 for what, by in pairs(counted) do
   if by ~= 0 then redis.call('HINCRBY', tag .. 'counts', what, by) end
 end
-save_fence()
+rule.save_fence()
 if ask.verb == 'sweep' then
   local c = redis.call('HMGET', tag .. 'counts', 'leases', 'waiters')
   local row = out[2]

@@ -5,7 +5,7 @@
 -- that can have used, and nothing is granted before the latest end that it can have told.
 
 local fence
-local function fence_record()
+function rule.fence_record()
   if fence then return fence end
   local raw = redis.call('GET', tag .. 'fence')
   local function number(i) return raw and tonumber(string.sub(raw, i * 16 + 1, i * 16 + 16)) or 0 end
@@ -26,7 +26,7 @@ local function fence_record()
   end
   return f
 end
-local function save_fence()
+function rule.save_fence()
   if not fence or not fence.dirty then return end
   local n = '%016.0f'
   redis.call('SET', tag .. 'fence', fence.store .. string.format(n .. n .. n .. n .. n .. n .. n .. n .. n, fence.last, fence.ceiling,
@@ -35,10 +35,10 @@ end
 
 -- Why nothing can be granted right now; false: it can.
 local cannot_grant
-local function fence_is_shut()
+function rule.fence_is_shut()
   if cannot_grant ~= nil then return cannot_grant end
   cannot_grant = false
-  local f = fence_record()
+  local f = rule.fence_record()
   if ask.counter then return false end
   if f.closed > now then
     cannot_grant = 'closed'
@@ -47,8 +47,8 @@ local function fence_is_shut()
   end
   return cannot_grant
 end
-local function mint()
-  local f = fence_record()
+function rule.mint()
+  local f = rule.fence_record()
   f.last = (ask.counter or f.last + 1 > now) and f.last + 1 or now  -- `counter`: for tests of the tests
   f.dirty = true
   return f.last
@@ -56,14 +56,14 @@ end
 
 -- While nothing can be granted, what lived when that began lives on: its owner may know of a later end, from a renewal that
 -- was lost, or by a clock that was not set.
-lasting = function(instant)
+function rule.lasting(instant)
   if instant > now then return instant end
-  local f = fence_record()
+  local f = rule.fence_record()
   return f.closed > now and instant >= f.since and f.closed or instant
 end
 -- Ends beyond what the horizon covers are kept here as well, for when the clock is set.
-local function reach(stop)
+function rule.reach(stop)
   if stop <= now + ask.covered or stop == NEVER then return end
-  local f = fence_record()
+  local f = rule.fence_record()
   if stop > f.latest then f.latest, f.dirty = stop, true end
 end

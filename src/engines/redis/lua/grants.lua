@@ -1,7 +1,7 @@
 -- --- granting and ending
 
 -- Whether the lock's holders leave room for somebody of the same family.
-local function fits(l, mode, permits)
+function rule.fits(l, mode, permits)
   if l.delay > now or l.foreign then return false end
   if l.count == 0 then return true end
   if mode == 'exclusive' then return false end
@@ -9,16 +9,16 @@ local function fits(l, mode, permits)
   return l.limit - l.used >= permits
 end
 
-local function told_of(l, lease)
+function rule.told_of(l, lease)
   local renewed_until = lease.auto and lease.limit or 0
   return {l.name, lease.id, lease.renewal, lease.token, lease.mode, lease.session and 1 or 0, lease.provisional and 1 or 0,
-          lease.permits, l.limit, lease.holds, lease.told, effective_end(lease), renewed_until}
+          lease.permits, l.limit, lease.holds, lease.told, rule.effective_end(lease), renewed_until}
 end
 
 -- nil: somebody who is not one of us has the canonical key.
-local function make_lease(l, client, want, terms, secrets)
+function rule.make_lease(l, client, want, terms, secrets)
   local stop = now + terms.ttl
-  local s = terms.session and session_of(terms.session)
+  local s = terms.session and rule.session_of(terms.session)
   if s then stop = s.stop end
   local lease = {
     id = secrets[1], renewal = secrets[2], token = 0, client = client, mode = want.mode, permits = want.permits, at = now,
@@ -33,10 +33,10 @@ local function make_lease(l, client, want, terms, secrets)
     end
     l.shown = value
   end
-  lease.token = mint()
+  lease.token = rule.mint()
   if lease.auto then
     lease.auto = ask.me
-    be_heard()
+    rule.be_heard()
     redis.call('HSET', key('auto', ask.me), lease.id, l.name)
   end
   l.mode = want.mode
@@ -47,10 +47,10 @@ local function make_lease(l, client, want, terms, secrets)
   return lease
 end
 -- After the lease has got all that it is to have.
-local function keep_lease(l, lease)
-  store_lease(l, lease)
+function rule.keep_lease(l, lease)
+  rule.store_lease(l, lease)
   if l.count > 1 then
-    local stop = canonical_end(l)
+    local stop = rule.canonical_end(l)
     if redis.call('PTTL', canonical .. l.name) < (stop - now) / 1000 then
       redis.call('PEXPIRE', canonical .. l.name, life(stop))
     end
@@ -61,11 +61,11 @@ local ended_as = {expired = 'expired', max_hold = 'expired', session_expired = '
 local starts_delay = {expired = true, max_hold = true, forced = true, session_expired = true}
 
 -- Takes the lease out of everything. The lock stays, for the caller to hand on and to save.
-local function end_lease(l, lease, how, reason)
-  local its_end = effective_end(lease)
+function rule.end_lease(l, lease, how, reason)
+  local its_end = rule.effective_end(lease)
   local ended_at = (how == 'expired' or how == 'max_hold') and its_end < now and its_end or now
   -- What frees memory comes first: then the store lets the rest be written, too.
-  drop_lease(l, lease)
+  rule.drop_lease(l, lease)
   l.count = l.count - 1
   if lease.mode == 'semaphore' then l.used = l.used - lease.permits end
   if l.count == 0 and l.shown then
@@ -80,12 +80,12 @@ local function end_lease(l, lease, how, reason)
   if lease.auto then redis.call('HDEL', key('auto', lease.auto), lease.id) end
   happened(ended_as[how] or 'released', l.name, lease.client, lease.token, lease.mode, reason or how, ended_at - lease.at)
   for _, at in ipairs(lease.memos or {}) do
-    local m = memo_at(at, l)
+    local m = rule.memo_at(at, l)
     if m and m.slots then
       for _, slot in ipairs(m.slots) do
         if slot[2] == lease.id then slot[4] = how end
       end
-      keep_memo(m)
+      rule.keep_memo(m)
     end
   end
   if starts_delay[how] then
@@ -100,12 +100,12 @@ local function end_lease(l, lease, how, reason)
 end
 
 -- Whoever shows the secret of a provisional lease has received the grant.
-local function claim(l, lease)
+function rule.claim(l, lease)
   if not lease.provisional then return end
   lease.provisional = nil
   local stop = now + lease.ttl
-  if lease.session then stop = session_of(lease.session).stop end
+  if lease.session then stop = rule.session_of(lease.session).stop end
   lease.stop = stop < lease.limit and stop or lease.limit
-  redis.call('PEXPIRE', canonical .. l.name, life(canonical_end(l) > lease.stop and canonical_end(l) or lease.stop))
-  store_lease(l, lease)
+  redis.call('PEXPIRE', canonical .. l.name, life(rule.canonical_end(l) > lease.stop and rule.canonical_end(l) or lease.stop))
+  rule.store_lease(l, lease)
 end

@@ -1,13 +1,13 @@
 -- --- locks
 
-local function is_idle(l) return l.count == 0 and l.waiting == 0 and l.delay == 0 end
+function rule.is_idle(l) return l.count == 0 and l.waiting == 0 and l.delay == 0 end
 
 local stored = {}  -- by name: locks as they were read
-lock_as_stored = function(name)
+function rule.lock_as_stored(name)
   if stored[name] then return stored[name] end
   local raw = redis.call('MGET', key('lock', name), canonical .. name)
-  local r = plain_record(raw[1])
-  local l = r and plain_lock(name, r) or unpacked(raw[1]) or
+  local r = rule.plain_record(raw[1])
+  local l = r and rule.plain_lock(name, r) or unpacked(raw[1]) or
             {mode = '', limit = 0, used = 0, count = 0, delay = 0, latest = 0, plain = true, memos = {}}
   l.name = name
   l.waiting = l.queue and redis.call('ZCARD', key('queue', name)) or 0
@@ -20,50 +20,50 @@ end
 
 -- A lease lives in the lock's record (exclusive), or in a hash of its own (readers, permits), with a line by end and one by
 -- token beside it.
-local function lease_of(l, id)
+function rule.lease_of(l, id)
   if l.holder then return l.holder.id == id and l.holder or nil end
   if l.count == 0 or l.mode == 'exclusive' then return nil end
   return unpacked(redis.call('HGET', key('leases', l.name), id))
 end
-local function lease_of_renewal(l, renewal)
+function rule.lease_of_renewal(l, renewal)
   if l.holder then return l.holder.renewal == renewal and l.holder or nil end
   if l.count == 0 or l.mode == 'exclusive' then return nil end
   local id = redis.call('HGET', key('leases', l.name), '~' .. renewal)
-  return id and lease_of(l, id) or nil
+  return id and rule.lease_of(l, id) or nil
 end
-local function lease_of_token(l, token)
+function rule.lease_of_token(l, token)
   if l.holder then return l.holder.token == token and l.holder or nil end
   if l.count == 0 or l.mode == 'exclusive' then return nil end
   local found = redis.call('ZRANGEBYSCORE', key('tokens', l.name), digits(token), digits(token), 'LIMIT', 0, 1)
-  return found[1] and lease_of(l, found[1]) or nil
+  return found[1] and rule.lease_of(l, found[1]) or nil
 end
 -- By token, `most` of them.
-local function leases_of(l, most)
+function rule.leases_of(l, most)
   if l.holder then return {l.holder} end
   if l.count == 0 or l.mode == 'exclusive' then return {} end
   local out = {}
-  for _, id in ipairs(redis.call('ZRANGE', key('tokens', l.name), 0, most - 1)) do out[#out + 1] = lease_of(l, id) end
+  for _, id in ipairs(redis.call('ZRANGE', key('tokens', l.name), 0, most - 1)) do out[#out + 1] = rule.lease_of(l, id) end
   return out
 end
 
-local function end_of_key(lease)
+function rule.end_of_key(lease)
   if lease.session and not lease.provisional then
     return lease.limit
   end
   return lease.stop
 end
-local function store_lease(l, lease)
+function rule.store_lease(l, lease)
   l.dirty = true
-  if lease.session then l.bound = true else reach(lease.stop) end
+  if lease.session then l.bound = true else rule.reach(lease.stop) end
   if l.mode == 'exclusive' then
     l.holder = lease
     return
   end
   redis.call('HSET', key('leases', l.name), lease.id, pack(lease), '~' .. lease.renewal, lease.id)
-  redis.call('ZADD', key('ends', l.name), digits(end_of_key(lease)), lease.id)
+  redis.call('ZADD', key('ends', l.name), digits(rule.end_of_key(lease)), lease.id)
   redis.call('ZADD', key('tokens', l.name), digits(lease.token), lease.id)
 end
-local function drop_lease(l, lease)
+function rule.drop_lease(l, lease)
   l.dirty = true
   if l.mode == 'exclusive' then
     l.holder = nil
@@ -75,31 +75,31 @@ local function drop_lease(l, lease)
 end
 
 -- How long the canonical key of a lock has to last: until its last lease ends.
-local function canonical_end(l)
-  if l.holder then return effective_end(l.holder) end
+function rule.canonical_end(l)
+  if l.holder then return rule.effective_end(l.holder) end
   if l.bound then
     local stop = now
-    for _, lease in ipairs(leases_of(l, l.count)) do
-      local its = effective_end(lease)
+    for _, lease in ipairs(rule.leases_of(l, l.count)) do
+      local its = rule.effective_end(lease)
       if its > stop then stop = its end
     end
     return stop
   end
   local last = redis.call('ZRANGE', key('ends', l.name), -1, -1, 'WITHSCORES')
-  return last[2] and lasting(tonumber(last[2])) or now
+  return last[2] and rule.lasting(tonumber(last[2])) or now
 end
 -- When something about the lock ends by itself, whether or not anybody waits.
-local function next_end(l)
+function rule.next_end(l)
   local at = NEVER
   local function by(instant) if instant < at then at = instant end end
   if l.delay > 0 then by(l.delay) end
   if l.holder then
-    by(effective_end(l.holder))
+    by(rule.effective_end(l.holder))
   elseif l.bound then
-    for _, lease in ipairs(leases_of(l, l.count)) do by(effective_end(lease)) end
+    for _, lease in ipairs(rule.leases_of(l, l.count)) do by(rule.effective_end(lease)) end
   elseif l.count > 0 then
     local first = redis.call('ZRANGE', key('ends', l.name), 0, 0, 'WITHSCORES')
-    if first[2] then by(lasting(tonumber(first[2]))) end
+    if first[2] then by(rule.lasting(tonumber(first[2]))) end
   end
   return at
 end
@@ -107,18 +107,18 @@ end
 -- All locks that are in use, for lists and for those who end what nobody looks at: by when they came, and by when something
 -- of them ends.
 local soonest = NEVER
-local function list(l, at)
+function rule.list(l, at)
   if at < soonest then soonest = at end
   redis.call('ZADD', tag .. 'by_end', digits(at), l.name)
-  if not l.known then redis.call('ZADD', tag .. 'names', 'NX', digits(arrival()), l.name) end
+  if not l.known then redis.call('ZADD', tag .. 'names', 'NX', digits(rule.arrival()), l.name) end
 end
 -- A plain lock, of which these rules have no record (see plain.lua), is listed, counted and taken off the list a moment later by
 -- the replica that granted it.
-local function is_listed(l) return redis.call('ZSCORE', tag .. 'names', l.name) and true or false end
-local function list_plain(l)
+function rule.is_listed(l) return redis.call('ZSCORE', tag .. 'names', l.name) and true or false end
+function rule.list_plain(l)
   if l.count > 0 then
-    l.known = is_listed(l)
-    list(l, next_end(l))
+    l.known = rule.is_listed(l)
+    rule.list(l, rule.next_end(l))
     if not l.known then counted.leases = counted.leases + 1 end
   elseif redis.call('ZREM', tag .. 'names', l.name) == 1 then
     redis.call('ZREM', tag .. 'by_end', l.name)
@@ -127,26 +127,26 @@ local function list_plain(l)
 end
 -- Writes what has changed. A lock that is in use keeps its record for an hour beyond its leases; whoever waits looks at it
 -- more often than that.
-local function save(l)
+function rule.save(l)
   if not l.dirty then return end
   local name = l.name
   if l.plain then  -- it is so no longer
-    l.known = is_listed(l)
+    l.known = rule.is_listed(l)
     l.were = l.known and 1 or 0
     for at, m in pairs(l.memos) do
-      if not kept[at] and m.forget > now then keep_memo(m, m.forget - ask.memory) end
+      if not kept[at] and m.forget > now then rule.keep_memo(m, m.forget - ask.memory) end
     end
   end
   counted.leases = counted.leases + l.count - l.were
-  if is_idle(l) then
+  if rule.is_idle(l) then
     redis.call('DEL', key('lock', name), key('leases', name), key('ends', name), key('tokens', name), key('queue', name))
     redis.call('ZREM', tag .. 'names', name)
     redis.call('ZREM', tag .. 'by_end', name)
     return
   end
-  local at = next_end(l)
-  list(l, at < NEVER and at or now + 60000000)
-  local stop = l.count > 0 and canonical_end(l) or now
+  local at = rule.next_end(l)
+  rule.list(l, at < NEVER and at or now + 60000000)
+  local stop = l.count > 0 and rule.canonical_end(l) or now
   if l.count == 0 or l.mode == 'exclusive' then l.bound = l.holder and l.holder.session and true or nil end
   local hour = life((stop > l.delay and stop or l.delay) + 3600000000)
   redis.call('SET', key('lock', name), pack({

@@ -2,7 +2,7 @@
 
 -- {at, since, token, ttl, id, renewal, print, renewed, client, request, metadata, and if it was given back: back = {request's
 -- key, print, at}}; nil: it is no such record.
-local function plain_record(raw)
+function rule.plain_record(raw)
   if not raw or string.sub(raw, 1, 1) ~= 'S' then return nil end
   local function number(from, to) return tonumber(string.sub(raw, from, to)) end
   local r = {renewed = string.sub(raw, 2, 2) == 'R', since = number(3, 18), at = number(19, 34), token = number(35, 50),
@@ -18,7 +18,7 @@ local function plain_record(raw)
   return r
 end
 -- What is remembered of its calls, by key.
-local function plain_memos(name, r)
+function rule.plain_memos(name, r)
   local memos, scope = {}, tag .. 'm:' .. name .. '\n'
   if r.request ~= '' then
     local at = scope .. r.client .. '\n' .. r.request
@@ -34,9 +34,9 @@ local function plain_memos(name, r)
   return memos
 end
 -- The lock that such a record says.
-local function plain_lock(name, r)
+function rule.plain_lock(name, r)
   local l = {mode = 'exclusive', limit = 0, used = 0, count = 0, delay = 0, latest = 0, plain = true,
-             memos = plain_memos(name, r)}
+             memos = rule.plain_memos(name, r)}
   if r.back then return l end
   l.count, l.latest = 1, r.token
   l.holder = {id = r.id, renewal = r.renewal, token = r.token, client = r.client, mode = 'exclusive', permits = 1, at = r.at,
@@ -47,7 +47,7 @@ local function plain_lock(name, r)
 end
 
 -- As such calls are asked of the rules.
-local function spell_out(call)
+function rule.spell_out(call)
   local name = string.sub(KEYS[1], #call.tag + 6)
   call.verb, call.scope, call.request, call.client = ARGV[4], name, '', ''
   if call.verb == 'acquire' then
@@ -69,4 +69,4 @@ local function spell_out(call)
     call.ttl = tonumber(ARGV[10])  -- or nil
   end
 end
-if ARGV[4] then spell_out(ask) end
+if ARGV[4] then rule.spell_out(ask) end

@@ -3,9 +3,8 @@
 -- A waiter's record outlives its wait for a while as the answer to its replica, which may not have heard: kind `waiting`,
 -- `granted` (slots) or `refused` (why).
 
-local lock_at, hand_on, give_up, try_to_start
 
-local function waiter_of(id)
+function rule.waiter_of(id)
   local w = waiters[id]
   if w == nil then
     w = unpacked(redis.call('GET', key('waiter', id))) or false
@@ -14,24 +13,24 @@ local function waiter_of(id)
   end
   return w
 end
-local function keep_waiter(w)
+function rule.keep_waiter(w)
   local life_of_it = w.state == 'waiting' and w.deadline + ask.memory or now + ask.memory
   redis.call('SET', key('waiter', w.id), pack(w), 'PX', life(life_of_it))
 end
 
 -- Somebody speaks for it, and the replica that he is connected to is alive.
-local function attached(w)
-  return w.attached and last_beat(w.replica) + ask.lapse > now
+function rule.attached(w)
+  return w.attached and rule.last_beat(w.replica) + ask.lapse > now
 end
 -- Until when its place is kept for a caller who has gone.
-local function grace_end(w)
-  if w.attached then return last_beat(w.replica) + (w.remembered and ask.grace or 0) end
+function rule.grace_end(w)
+  if w.attached then return rule.last_beat(w.replica) + (w.remembered and ask.grace or 0) end
   return w.grace_end
 end
-local function leave_queues(w)
+function rule.leave_queues(w)
   local left = {}
   for _, want in ipairs(w.wants) do
-    local l = lock_at(want.name, true)
+    local l = rule.lock_at(want.name, true)
     redis.call('ZREM', key('queue', l.name), w.id)
     l.waiting = l.waiting - 1
     l.dirty = true
@@ -44,8 +43,8 @@ local function leave_queues(w)
   return left
 end
 -- Tells the replica that speaks for the waiter. Not what: that it asks for.
-local function tell(w)
-  if not attached(w) then return end
+function rule.tell(w)
+  if not rule.attached(w) then return end
   if w.replica == ask.me then
     told[#told + 1] = {w.id, w.epoch}
   else
@@ -53,13 +52,13 @@ local function tell(w)
   end
 end
 
-local function holder_rows(l, most)
+function rule.holder_rows(l, most)
   local rows, count = {}, 0
-  for _, lease in ipairs(leases_of(l, l.count)) do
-    if lives(lease) then
+  for _, lease in ipairs(rule.leases_of(l, l.count)) do
+    if rule.lives(lease) then
       count = count + 1
       if #rows < most then
-        rows[#rows + 1] = {lease.client, lease.token, lease.mode, lease.permits, lease.holds, lease.at, effective_end(lease),
+        rows[#rows + 1] = {lease.client, lease.token, lease.mode, lease.permits, lease.holds, lease.at, rule.effective_end(lease),
                            lease.auto and 1 or 0, lease.session and 1 or 0, lease.metadata or ''}
       end
     end
@@ -67,14 +66,14 @@ local function holder_rows(l, most)
   return rows, count
 end
 -- why: {code, lock, waited, queue length, mode, limit, how it ended, cycle, holders, how many}
-local function why_of(code, l)
+function rule.why_of(code, l)
   local holders, count
-  if l then holders, count = holder_rows(l, 10) end
+  if l then holders, count = rule.holder_rows(l, 10) end
   return {code = code, lock = l and l.name or '', waited = 0, queue = l and l.waiting or 0, mode = '', limit = 0, ended = '',
           holders = holders, count = count}
 end
 -- As it is remembered: a repeat is told who holds the lock then.
-local function without_holders(why)
+function rule.without_holders(why)
   local out = {}
   for name, value in pairs(why) do out[name] = value end
   out.holders, out.count = nil, nil
@@ -82,70 +81,70 @@ local function without_holders(why)
 end
 
 -- Ends a wait without a grant, and hands on the locks that the waiter stood in front of.
-local function drop(w, why, kind, reason)
+function rule.drop(w, why, kind, reason)
   for _, want in ipairs(w.wants) do happened(kind, want.name, w.client, nil, nil, reason, now - w.since) end
-  local left = leave_queues(w)
+  local left = rule.leave_queues(w)
   if w.remembered then
     local m = unpacked(redis.call('GET', w.remembered))
     if m and m.kind == 'waiter' and m.waiter == w.id then
       m.key = w.remembered
-      m.kind, m.waiter, m.why = 'refused', nil, without_holders(why)
-      keep_memo(m)
+      m.kind, m.waiter, m.why = 'refused', nil, rule.without_holders(why)
+      rule.keep_memo(m)
     end
   end
   w.state, w.why = 'refused', why
-  keep_waiter(w)
-  tell(w)
-  for _, l in ipairs(left) do hand_on(l) end
+  rule.keep_waiter(w)
+  rule.tell(w)
+  for _, l in ipairs(left) do rule.hand_on(l) end
 end
 
-local function heads(l, w)
+function rule.heads(l, w)
   local head = redis.call('ZRANGE', key('queue', l.name), 0, 0)
   return head[1] == w.id
 end
 
 -- Ends a wait whose patience or grace is over.
-give_up = function(w)
+function rule.give_up(w)
   local in_the_way
   for _, want in ipairs(w.wants) do
-    local l = lock_at(want.name, true)
-    if not in_the_way and not (heads(l, w) and fits(l, want.mode, want.permits)) then in_the_way = l end
+    local l = rule.lock_at(want.name, true)
+    if not in_the_way and not (rule.heads(l, w) and rule.fits(l, want.mode, want.permits)) then in_the_way = l end
   end
-  local why = why_of('lock_not_acquired', in_the_way or lock_at(w.wants[1].name, true))
+  local why = rule.why_of('lock_not_acquired', in_the_way or rule.lock_at(w.wants[1].name, true))
   why.waited = now - w.since
   why.queue = why.queue - 1
   if w.deadline <= now then
-    drop(w, why, 'refused', 'lock_not_acquired')
+    rule.drop(w, why, 'refused', 'lock_not_acquired')
   else
-    drop(w, why, 'cancelled', 'disconnected')
+    rule.drop(w, why, 'cancelled', 'disconnected')
   end
 end
 
 -- 'granted', 'over' (to be given up), or false: it has to go on waiting.
-try_to_start = function(w)
-  if w.deadline < now or (not attached(w) and grace_end(w) <= now) then return 'over' end
-  if w.session and not session_lives(w.session) then return false end
+function rule.try_to_start(w)
+  if w.deadline < now or (not rule.attached(w) and rule.grace_end(w) <= now) then return 'over' end
+  if w.session and not rule.session_lives(w.session) then return false end
   local found = {}
   for i, want in ipairs(w.wants) do
-    local l = lock_at(want.name, true)
-    if not heads(l, w) or not fits(l, want.mode, want.permits) then return false end
+    local l = rule.lock_at(want.name, true)
+    if not rule.heads(l, w) or not rule.fits(l, want.mode, want.permits) then return false end
     if l.count == 0 and redis.call('EXISTS', canonical .. l.name) == 1 then
       l.foreign = true
       return false
     end
     found[i] = l
   end
-  if fence_is_shut() then return false end
-  leave_queues(w)
-  local here = attached(w)
+  if rule.fence_is_shut() then return false end
+  rule.leave_queues(w)
+  local here = rule.attached(w)
   local slots = {}
   for i, want in ipairs(w.wants) do
     local l = found[i]
-    local lease = make_lease(l, w.client, want, w.terms, w.secrets[i])
+    local lease = rule.make_lease(l, w.client, want, w.terms, w.secrets[i])
     if w.remembered then lease.memos = {w.remembered} end
     if not here then
       lease.provisional = true
-      lease.stop = grace_end(w) < lease.limit and grace_end(w) or lease.limit
+      lease.stop = rule.grace_end(w) < lease.limit and rule.grace_end(w) or lease.limit
       redis.call('PEXPIRE', canonical .. l.name, life(lease.stop))
     else
       -- taken back unless its replica says that it has it, which it does before it tells the caller
@@ -154,7 +153,7 @@ try_to_start = function(w)
       redis.call('SET', key('sent', lease.id), w.replica, 'PX', life(now + lease.ttl))
     end
     if w.session then redis.call('ZADD', key('bound', w.session), digits(lease.token), l.name .. '\n' .. lease.id) end
-    keep_lease(l, lease)
+    rule.keep_lease(l, lease)
     slots[i] = {l.name, lease.id, lease.token, ''}
     happened('acquired', l.name, w.client, lease.token, lease.mode, nil, now - w.since)
   end
@@ -163,22 +162,22 @@ try_to_start = function(w)
     if m then
       m.key = w.remembered
       m.kind, m.waiter, m.slots = 'leases', nil, slots
-      keep_memo(m, now + 3600000000)
+      rule.keep_memo(m, now + 3600000000)
     end
   end
   w.state, w.slots = 'granted', slots
-  keep_waiter(w)
-  if here then tell(w) end
+  rule.keep_waiter(w)
+  if here then rule.tell(w) end
   return 'granted'
 end
 
 -- Serves the head of the queue for as long as it fits. A multi request that starts frees the heads of its other queues, so
 -- those are looked at too. A step grants, and drops, a bounded number; `more` names the locks that have more to give.
 local more, work, working = {}, {}, false
-local function serve(l)
+function rule.serve(l)
   while l.waiting > 0 do
     local head = redis.call('ZRANGE', key('queue', l.name), 0, 0)[1]
-    local w = head and waiter_of(head)
+    local w = head and rule.waiter_of(head)
     if not head then
       l.waiting = 0
       l.dirty = true
@@ -190,62 +189,62 @@ local function serve(l)
       more[l.name] = true
       return
     else
-      local did = try_to_start(w) or (w.deadline <= now and 'over')
+      local did = rule.try_to_start(w) or (w.deadline <= now and 'over')
       if not did then return end
       if did == 'over' then
         drops_left = drops_left - 1
-        give_up(w)
+        rule.give_up(w)
       else
         grants_left = grants_left - 1
       end
       for _, want in ipairs(w.wants) do
-        if want.name ~= l.name then work[#work + 1] = lock_at(want.name, true) end
+        if want.name ~= l.name then work[#work + 1] = rule.lock_at(want.name, true) end
       end
     end
   end
 end
-hand_on = function(first)
+function rule.hand_on(first)
   work[#work + 1] = first
   if working then return end  -- whoever is at it goes on
   working = true
-  while #work > 0 do serve(table.remove(work)) end
+  while #work > 0 do rule.serve(table.remove(work)) end
   working = false
 end
 
 -- What is over is over before it is asked about.
-local function settle_lease(l, lease)
-  if not lives(lease) then
-    end_lease(l, lease, why_over(lease))
-  elseif lease.sent_to and last_beat(lease.sent_to) + ask.lapse <= now then
+function rule.settle_lease(l, lease)
+  if not rule.lives(lease) then
+    rule.end_lease(l, lease, rule.why_over(lease))
+  elseif lease.sent_to and rule.last_beat(lease.sent_to) + ask.lapse <= now then
     if redis.call('DEL', key('sent', lease.id)) == 1 then
-      end_lease(l, lease, 'undelivered')  -- its replica has died before it could say that it has the grant
+      rule.end_lease(l, lease, 'undelivered')  -- its replica has died before it could say that it has the grant
     else
       lease.sent_to = nil
-      store_lease(l, lease)
+      rule.store_lease(l, lease)
     end
   end
 end
-local function settle(l)
+function rule.settle(l)
   local held = l.holder
   if held then
-    settle_lease(l, held)
+    rule.settle_lease(l, held)
     if l.holder and l.shown ~= held.id then
       -- Somebody has taken our key away. That of a session's lease is only late, and one that lasts beyond its end has none.
-      if (held.session or own_end(held) <= now) and not l.shown and
-         redis.call('SET', canonical .. l.name, held.id, 'NX', 'PX', life(effective_end(held))) then
+      if (held.session or rule.own_end(held) <= now) and not l.shown and
+         redis.call('SET', canonical .. l.name, held.id, 'NX', 'PX', life(rule.effective_end(held))) then
         l.shown = held.id
       else
-        end_lease(l, held, 'forced', 'the key was deleted in the store')
+        rule.end_lease(l, held, 'forced', 'the key was deleted in the store')
       end
     end
   elseif l.count > 0 and (l.bound or l.sent) then
-    for _, lease in ipairs(leases_of(l, l.count)) do settle_lease(l, lease) end
+    for _, lease in ipairs(rule.leases_of(l, l.count)) do rule.settle_lease(l, lease) end
   elseif l.count > 0 then
     for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('ends', l.name), 0, digits(now), 'LIMIT', 0, 256)) do
-      local lease = lease_of(l, id)
-      if lease and not lives(lease) then end_lease(l, lease, why_over(lease)) end
+      local lease = rule.lease_of(l, id)
+      if lease and not rule.lives(lease) then rule.end_lease(l, lease, rule.why_over(lease)) end
     end
-    local stop = canonical_end(l)
+    local stop = rule.canonical_end(l)
     if l.count > 0 and not l.shown and fence and fence.closed > now and
        redis.call('SET', canonical .. l.name, 'dislock:' .. l.mode, 'NX', 'PX', life(stop)) then
       l.shown = 'dislock:' .. l.mode
@@ -258,14 +257,14 @@ local function settle(l)
   end
 end
 local unserved = {}  -- locks that were looked at in the middle of something else
-lock_at = function(name, raw)
+function rule.lock_at(name, raw)
   local l = locks[name]
   if not l then
-    l = lock_as_stored(name)
+    l = rule.lock_as_stored(name)
     locks[name] = l
-    settle(l)
+    rule.settle(l)
     if not raw then
-      hand_on(l)
+      rule.hand_on(l)
     elseif l.waiting > 0 then
       unserved[#unserved + 1] = l
     end
@@ -274,18 +273,18 @@ lock_at = function(name, raw)
 end
 
 -- When somebody has to look at the lock again on behalf of those who wait; 0: nobody does.
-local function next_look(l)
+function rule.next_look(l)
   if l.waiting == 0 then return 0 end
   if more[l.name] then return now end
-  local at = next_end(l)
+  local at = rule.next_end(l)
   local function by(instant) if instant < at then at = instant end end
   if l.foreign then by(now + 1000000) end
-  if l.holder and l.holder.sent_to then by(last_beat(l.holder.sent_to) + ask.lapse) end
+  if l.holder and l.holder.sent_to then by(rule.last_beat(l.holder.sent_to) + ask.lapse) end
   local head = redis.call('ZRANGE', key('queue', l.name), 0, 0)[1]
-  local w = head and waiter_of(head)
+  local w = head and rule.waiter_of(head)
   if w then
     by(w.deadline)
-    by(attached(w) and last_beat(w.replica) + ask.lapse or grace_end(w))
+    by(rule.attached(w) and rule.last_beat(w.replica) + ask.lapse or rule.grace_end(w))
   end
   if cannot_grant == 'closed' then by(fence.closed) end
   return at > now and at or now

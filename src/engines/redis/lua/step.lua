@@ -8,16 +8,17 @@
 -- instant that the store's clock can show unless it was set, or '' (then nobody knows yet).
 -- ask: the request, decoded. Instants are microseconds since 1970: whole numbers below 2^53, which a Lua number holds exactly.
 
-local ask = cjson.decode(ARGV[2])
-local tag, canonical = ask.tag, ask.canonical
-local store = string.sub(ARGV[1], 1, 16)
-local clock = redis.call('TIME')
-local now = clock[1] * 1000000 + clock[2]
 local events, told = {}, {}      -- what happened; what waiters of the asking replica are to be told
 local locks, waiters, sessions, beats = {}, {}, {}, nil  -- what this step has looked at
 local counted = {waiters = 0, leases = 0}  -- by how much there are more or less of them now
 local grants_left, drops_left = 64, 256
 local NEVER = 9007199254740991
+
+local ask = cjson.decode(ARGV[2])
+local tag, canonical = ask.tag, ask.canonical
+local store = string.sub(ARGV[1], 1, 16)
+local clock = redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
 
 -- A clock that is ahead of what it can show decides nothing: leases would end before their owners expect it. The asker measures
 -- again, and says `stepped` if it was set.
@@ -45,9 +46,13 @@ end
 local function key(kind, name) return tag .. kind .. ':' .. name end
 local function memo_key(scope, client, request) return tag .. 'm:' .. scope .. '\n' .. client .. '\n' .. request end
 
+-- Everything else stands in one table, and what most of it uses stands last: a local variable that a function uses is looked for
+-- among all that any function uses, from the last one on, whenever a function is made; that was most of the time of a step.
+local rule = {}
+
 -- A number that always rises, also when a failover has lost the last ones: whoever knew of one of those must not take another
 -- waiter for his.
-local function arrival()
+function rule.arrival()
   local number = redis.call('INCR', tag .. 'arrivals')
   if number >= now then return number end
   redis.call('SET', tag .. 'arrivals', digits(now))
@@ -56,7 +61,7 @@ end
 
 -- --- replicas: a waiter lives as long as the replica that speaks for it
 
-local function last_beat(replica)
+function rule.last_beat(replica)
   if not beats then
     beats = {}
     local all = redis.call('HGETALL', tag .. 'replicas')
@@ -66,11 +71,11 @@ local function last_beat(replica)
   return beats[replica] or 0
 end
 -- The asking replica speaks for somebody from now on.
-local function be_heard() redis.call('HSET', tag .. 'replicas', ask.me, digits(now)) end
+function rule.be_heard() redis.call('HSET', tag .. 'replicas', ask.me, digits(now)) end
 
 -- --- sessions
 
-local function session_of(id)
+function rule.session_of(id)
   local s = sessions[id]
   if s == nil then
     s = unpacked(redis.call('GET', key('session', id))) or false
@@ -78,8 +83,7 @@ local function session_of(id)
   end
   return s
 end
-local lasting  -- see fence.lua
-local function session_lives(id)
-  local s = session_of(id)
-  return s and not s.ended and lasting(s.stop) > now
+function rule.session_lives(id)
+  local s = rule.session_of(id)
+  return s and not s.ended and rule.lasting(s.stop) > now
 end

@@ -2,73 +2,73 @@
 
 -- Ends what is over by now, a bounded amount of it. {1: there is more, when the next thing ends}
 local SWEEP = 64
-local function sweep()
+function rule.sweep()
   local left = false
   local names = redis.call('ZRANGEBYSCORE', tag .. 'by_end', '-inf', digits(now), 'LIMIT', 0, SWEEP)
   for _, name in ipairs(names) do
-    local l = lock_at(name)
+    local l = rule.lock_at(name)
     if l.plain and not l.dirty and l.count > 0 then
-      list_plain(l)
+      rule.list_plain(l)
     else
       l.dirty = true  -- listed anew, by what it has now
     end
   end
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', tag .. 'graces', '-inf', digits(now), 'LIMIT', 0, SWEEP)) do
-    local w = waiter_of(id)
+    local w = rule.waiter_of(id)
     if not w then
       redis.call('ZREM', tag .. 'graces', id)
     else
-      for _, want in ipairs(w.wants) do lock_at(want.name) end
-      if w.state == 'waiting' then give_up(w) end
+      for _, want in ipairs(w.wants) do rule.lock_at(want.name) end
+      if w.state == 'waiting' then rule.give_up(w) end
     end
   end
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', tag .. 'sessions_by_end', '-inf', digits(now), 'LIMIT', 0, 4)) do
-    local s = session_of(id)
+    local s = rule.session_of(id)
     local finished
     if not s then
       redis.call('ZREM', tag .. 'sessions_by_end', id)
       redis.call('ZREM', tag .. 'sessions', id)
       finished = true
     elseif s.ended then
-      finished = end_pieces(id, s)
-    elseif session_lives(id) then
+      finished = rule.end_pieces(id, s)
+    elseif rule.session_lives(id) then
       finished = true  -- it lasts until the fence opens
     else
-      finished = start_ending(id, s, 'session_expired')
+      finished = rule.start_ending(id, s, 'session_expired')
     end
     left = left or not finished
   end
   -- What the dead have left: their waiters lose their places when the grace is over, their autoRenew leases are ours now.
   local adopted = {}
-  last_beat(ask.me)
+  rule.last_beat(ask.me)
   for replica, at in pairs(beats) do
     if at + ask.lapse <= now then
       for _, id in ipairs(redis.call('ZRANGE', key('of', replica), 0, SWEEP - 1)) do
-        local w = waiter_of(id)
+        local w = rule.waiter_of(id)
         if not w or w.state ~= 'waiting' then
           redis.call('ZREM', key('of', replica), id)
-        elseif grace_end(w) <= now then
-          for _, want in ipairs(w.wants) do lock_at(want.name) end
-          if w.state == 'waiting' then give_up(w) end
+        elseif rule.grace_end(w) <= now then
+          for _, want in ipairs(w.wants) do rule.lock_at(want.name) end
+          if w.state == 'waiting' then rule.give_up(w) end
         end
       end
       local orphans = redis.call('HGETALL', key('auto', replica))
       for i = 1, math.min(#orphans, 2 * SWEEP), 2 do
         redis.call('HDEL', key('auto', replica), orphans[i])
-        local l = lock_at(orphans[i + 1])
-        local lease = lease_of(l, orphans[i])
+        local l = rule.lock_at(orphans[i + 1])
+        local lease = rule.lease_of(l, orphans[i])
         if lease then
           lease.auto = ask.me
           redis.call('HSET', key('auto', ask.me), lease.id, l.name)
-          store_lease(l, lease)
-          adopted[#adopted + 1] = {l.name, lease.id, lease.ttl, effective_end(lease)}
+          rule.store_lease(l, lease)
+          adopted[#adopted + 1] = {l.name, lease.id, lease.ttl, rule.effective_end(lease)}
         end
       end
     end
   end
   for _, name in ipairs(ask.names or {}) do
-    local l = lock_at(name)
-    if l.waiting > 0 then hand_on(l) end
+    local l = rule.lock_at(name)
+    if l.waiting > 0 then rule.hand_on(l) end
   end
   local nxt = NEVER
   for _, at in ipairs({'sessions_by_end', 'by_end', 'graces'}) do
@@ -80,16 +80,16 @@ local function sweep()
 end
 
 -- Lists plain locks as they are now.
-local function index()
+function rule.index()
   for _, name in ipairs(ask.names) do
-    local l = lock_at(name)
-    if l.plain and not l.dirty then list_plain(l) end
+    local l = rule.lock_at(name)
+    if l.plain and not l.dirty then rule.list_plain(l) end
   end
   return {'done', 0}
 end
 
 -- The replica that asks is alive. Those that have not been for long are forgotten.
-local function beat()
+function rule.beat()
   redis.call('HSET', tag .. 'replicas', ask.me, digits(now))
   local all = redis.call('HGETALL', tag .. 'replicas')
   for i = 1, #all, 2 do
@@ -102,10 +102,10 @@ local function beat()
 end
 
 -- Those of the waiters that do not wait any more.
-local function news()
+function rule.news()
   local out = {}
   for _, id in ipairs(ask.waiters) do
-    local w = waiter_of(id)
+    local w = rule.waiter_of(id)
     if not w or w.state ~= 'waiting' or w.deadline <= now then out[#out + 1] = id end
   end
   return {'done', out}
@@ -115,10 +115,10 @@ end
 -- raises says which incarnation he has seen, so that he is told when the connection knows an older one, and what he knew
 -- before, in case the record is gone.
 -- {1, ceiling, horizon, closed until, skew, the record was gone}, or {0}
-local function raise()
+function rule.raise()
   if string.sub(ask.seen, 1, 16) ~= store then return {'done', {0}} end
   local function up(old, to) return to > old and to or old end
-  local f = fence_record()
+  local f = rule.fence_record()
   local gone = f.ceiling == 0 and not ask.counter and ask.floor_horizon and ask.floor_horizon > now
   if gone then
     f.last = up(f.last, ask.floor_ceiling)
@@ -129,9 +129,9 @@ local function raise()
   f.dirty = true
   return {'done', {1, f.ceiling, f.horizon, f.closed, f.skew, gone and 1 or 0}}
 end
-local function confirm()
+function rule.confirm()
   if string.sub(ask.seen, 1, 16) ~= store then return {'done', {0}} end
-  local f = fence_record()
+  local f = rule.fence_record()
   if f.dirty then return {'done', {0}} end  -- another incarnation was here meanwhile
   f.confirmed = ask.ceiling > f.confirmed and ask.ceiling or f.confirmed
   f.confirmed_horizon = ask.horizon > f.confirmed_horizon and ask.horizon or f.confirmed_horizon
@@ -143,8 +143,8 @@ end
 -- told has passed by a clock that was not set; back, a pause that is under way gets no longer. One of those who notice says it;
 -- `skew` is what all of them had noticed before.
 -- {1, skew, closed until}, or {0, skew}
-local function stepped()
-  local f = fence_record()
+function rule.stepped()
+  local f = rule.fence_record()
   if ask.skew ~= f.skew then return {'done', {0, f.skew}} end
   local latest = math.max(f.horizon, f.latest, f.closed)
   if now < ask.before then
