@@ -67,6 +67,7 @@ class Replicas : public testing::TestWithParam<redis_world::found> {
   bool granted_at(replica& at, const queued& q) { return is_granted(outcome_of(at, q)); }
   std::vector<std::string> events(replica& at, std::size_t expected) {
     std::vector<std::string> out;
+    for (int i = 0; i < 3; ++i) world_.pass(10ms);  // they are written down, and told, and read
     (void)world_.run_until([&] {
       out.clear();
       EXPECT_TRUE(at.is->events().after(0, [&](const logged_event& e) {

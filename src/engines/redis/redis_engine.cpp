@@ -39,6 +39,8 @@ constexpr duration ceiling_ahead = seconds(2), ceiling_renewal = seconds(1);
 constexpr int most_clocks = 5;
 // Rounds of a deadlock search in which the graph changed under it.
 constexpr int most_searches = 8;
+// How often events are written down, and read.
+constexpr duration sharing_pause = milliseconds(2);
 // As in events.lua; and how many events one entry may have.
 constexpr std::size_t entries_a_page = 50, most_shared = 2000;
 // How long plain locks are in use before they are listed, and how many at once.
@@ -93,6 +95,8 @@ class redis_engine final : public engine, private redis::client_listener {
   void count_now() {
     index();
     sweep({});
+    next_share_ = {};
+    share_events();
   }
   [[nodiscard]] std::optional<error> connect(boost::asio::io_context& io) {
     redis::client_settings s;
@@ -284,7 +288,7 @@ class redis_engine final : public engine, private redis::client_listener {
   boost::unordered_flat_set<std::string> unlisted_;  // plain locks that were granted here a moment ago
   std::vector<std::string> unlist_;                  // and those given back that are listed
   instant next_beat_ = never, next_sweep_ = never, next_poll_ = never, next_ceiling_ = never,
-          next_index_ = never;
+          next_index_ = never, next_share_{};
   bool granted_lately_ = false;
   std::uint64_t answered_by_ = 0;    // the connection that brought the answer that is being read
   redis::time_relation relation_{};  // of the newest answer
@@ -344,9 +348,9 @@ void redis_engine::ask_store(std::shared_ptr<const redis::script_words> words, p
                  }
                  note_time(s->time());
                  answered_by_ = got->connection;
-                 for (auto& e : s->events()) happened(e, s->time().now);
                  done(*s);
                  absorb(*s);
+                 for (auto& e : s->events()) happened(std::move(e), s->time().now);
                });
 }
 
@@ -398,10 +402,12 @@ void redis_engine::happened(redis::told_event told, std::int64_t at) {
   share_events();
 }
 
-// Writes what happened here into the stream, and reads what is new there. What happens meanwhile goes with
-// the next.
+// Writes what happened here into the stream, and reads what is new there. What happens meanwhile and within
+// a moment goes with the next: else there would be as many of these as there are decisions.
 void redis_engine::share_events() {
   if (stopped_ || sharing_ || (unshared_.empty() && !unread_)) return;
+  if (now() < next_share_) return wake_later();
+  next_share_ = later(now(), sharing_pause);
   sharing_ = true;
   unread_ = false;
   const auto count = std::min(unshared_.size(), most_shared);
@@ -1138,7 +1144,8 @@ void redis_engine::watch(std::string_view lock, instant at) {
 void redis_engine::wake_later() {
   if (stopped_) return;
   loop_.wake_at(std::min({deadlines_.next(), speaks_for_others() ? next_beat_ : never, next_sweep_,
-                          waiting_.empty() ? never : next_poll_, next_ceiling_, next_index_}));
+                          waiting_.empty() ? never : next_poll_, next_ceiling_, next_index_,
+                          sharing_ || (unshared_.empty() && !unread_) ? never : next_share_}));
 }
 
 void redis_engine::wake() {
@@ -1154,6 +1161,7 @@ void redis_engine::wake() {
       looks_.erase(names.back());
     }
   }
+  share_events();
   if (next_index_ <= at) index();
   if (!names.empty() || next_sweep_ <= at) sweep(std::move(names));
   if (speaks_for_others() && next_beat_ <= at) beat();
