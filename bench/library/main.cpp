@@ -1,4 +1,5 @@
 // What the C++ library costs, through its public header: one line per measure, or JSON.
+#include "dislock/async_client.hpp"
 #include "dislock/client.hpp"
 
 #include <CLI/CLI.hpp>
@@ -10,6 +11,8 @@
 #include <cstdlib>
 #include <ctime>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <string>
 #include <thread>
 #include <unistd.h>
@@ -116,6 +119,68 @@ double nanoseconds_of_held(dislock::client& locks) {
   return passed * 1e9 / times;
 }
 
+// The processor time of another process; 0 without one.
+double processor_seconds_of(pid_t other) {
+  if (other <= 0) return 0;
+  std::ifstream in("/proc/" + std::to_string(other) + "/stat");
+  std::string text{std::istreambuf_iterator<char>(in), {}};
+  unsigned long user = 0, system = 0;
+  const auto after_name = text.rfind(')');
+  if (after_name == std::string::npos ||
+      std::sscanf(text.c_str() + after_name + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
+                  &user, &system) != 2)
+    return 0;
+  return static_cast<double>(user + system) / static_cast<double>(::sysconf(_SC_CLK_TCK));
+}
+
+dislock::task<std::size_t> pairs_of_a_coroutine(dislock::async_client locks, std::string name,
+                                                const std::atomic<bool>& stop) {
+  std::size_t done = 0;
+  while (!stop.load(std::memory_order_relaxed)) {
+    auto held = co_await locks.acquire(name);
+    if (held) {
+      auto given_back = co_await locks.release(*held);
+      if (given_back) {
+        ++done;
+        continue;
+      }
+    }
+    std::fprintf(stderr, "a pair failed: %s\n", held ? "release" : held.error().message().c_str());
+    std::exit(1);
+  }
+  co_return done;
+}
+
+// Uncontended pairs of so many callers at once, over a store or a service at `url`.
+void pairs_over(std::vector<measured>& out, const std::string& url, std::size_t callers, bool coroutines,
+                std::chrono::duration<double> time, pid_t server) {
+  auto locks = open_or_die(url);
+  const auto ours = processor_seconds(), theirs = processor_seconds_of(server);
+  double rate = 0;
+  const auto began = stopwatch::now();
+  if (coroutines) {
+    std::atomic<bool> stop{false};
+    std::vector<dislock::running_task<std::size_t>> running;
+    for (std::size_t i = 0; i < callers; ++i)
+      running.push_back(
+          dislock::start(pairs_of_a_coroutine(locks.async(), "jobs/" + std::to_string(i), stop)));
+    std::this_thread::sleep_for(time);
+    stop = true;
+    std::size_t done = 0;
+    for (auto& each : running) done += std::move(each).get();
+    rate = static_cast<double>(done) / seconds_since(began);
+  } else {
+    rate = pairs_per_second(locks, callers, time, {});
+  }
+  const auto pairs = rate * seconds_since(began) / 1e6;
+  const auto what = std::to_string(callers) + (coroutines ? " coroutines" : " threads");
+  out.push_back({"store: pairs, " + what, rate, "per s"});
+  out.push_back({"store: the client's processor time", (processor_seconds() - ours) / pairs, "us a pair"});
+  if (server > 0)
+    out.push_back(
+        {"store: the server's processor time", (processor_seconds_of(server) - theirs) / pairs, "us a pair"});
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -123,11 +188,20 @@ int main(int argc, char** argv) {
   double time = 2;
   bool json = false;
   std::string store = "/tmp/dislock-library-bench-" + std::to_string(::getpid());
+  std::string url = "redis://127.0.0.1:6379";
+  std::size_t callers = 50;
+  pid_t server = 0;
   std::vector<std::string> only;
   app.add_option("--seconds", time, "For each measure of pairs");
   app.add_flag("--json", json);
   app.add_option("--store", store, "A directory that does not exist yet, on the disk to measure");
-  app.add_option("only", only, "memory, ids, threads, embedded, renewals, held; nothing: all");
+  app.add_option("--url", url, "The store for `redis`");
+  app.add_option("--callers", callers, "How many, for `redis`");
+  app.add_option("--server", server, "The store's process id, to tell its processor time");
+  app.add_option(
+      "only", only,
+      "memory, ids, threads, embedded, renewals, held; nothing: these. redis: 50 callers over --url, "
+      "as coroutines and as threads");
   CLI11_PARSE(app, argc, argv);
   const auto wanted = [&](std::string_view what) {
     return only.empty() || std::find(only.begin(), only.end(), what) != only.end();
@@ -167,6 +241,9 @@ int main(int argc, char** argv) {
     std::filesystem::remove_all(store);
   }
   if (wanted("renewals")) renewals(out, 10'000, std::chrono::seconds(30));
+
+  if (std::find(only.begin(), only.end(), "redis") != only.end())
+    for (const bool coroutines : {true, false}) pairs_over(out, url, callers, coroutines, each, server);
 
   if (json) {
     std::printf("[");

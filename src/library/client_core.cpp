@@ -4,6 +4,8 @@
 #include "library/one_shot.hpp"
 #include "library/remote/remote_backend.hpp"
 #include "library/requests.hpp"
+#include "library/store/open_engine.hpp"
+#include "library/store/store_backend.hpp"
 
 #include <algorithm>
 #include <array>
@@ -87,6 +89,8 @@ result<std::shared_ptr<core>> core::open(std::string_view url, client_options op
   if (!where) return where.error();
   if (options.time && where->what == engine_url::kind::http)
     return because(errc::invalid_field, {}, "time: a service has a clock of its own");
+  if (options.time && where->what == engine_url::kind::store)
+    return because(errc::invalid_field, {}, "time: a store has a clock of its own");
   const client_options settings = options;
   return client_core::start(std::move(options), [&](thread_strand& on, clock& time) {
     switch (where->what) {
@@ -94,6 +98,12 @@ result<std::shared_ptr<core>> core::open(std::string_view url, client_options op
         return open_embedded_backend(where->path, settings, on, time);
       case engine_url::kind::http:
         return open_remote_backend(where->path, settings, on);
+      case engine_url::kind::store:
+        return open_store_backend(
+            [&](boost::asio::io_context& io, loop& there, const clock& its_time) {
+              return open_engine(where->path, settings, io, there, its_time);
+            },
+            settings, on, time);
       default:
         return result<std::unique_ptr<backend>>(open_memory_backend(on));
     }

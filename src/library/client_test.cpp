@@ -149,7 +149,7 @@ TEST_F(Client, WhatValueThrowsSaysWhy) {
 }
 
 TEST(Connecting, RefusesWhatItDoesNotKnow) {
-  EXPECT_EQ(client::connect("redis://host").error().code, errc::invalid_field);
+  EXPECT_EQ(client::connect("postgres://host").error().code, errc::invalid_field);
   EXPECT_EQ(client::connect("memory:", {.ttl = 1us}).error().code, errc::invalid_field);
   manual_clock time;
   client_options o;

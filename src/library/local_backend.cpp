@@ -1,5 +1,6 @@
 #include "library/local_backend.hpp"
 
+#include "core/deadline_queue.hpp"
 #include "engines/embedded/embedded_engine.hpp"
 #include "engines/memory/memory_engine.hpp"
 
@@ -18,8 +19,12 @@ constexpr std::size_t holders_in_state = 100;
 constexpr std::size_t most_edges = 10'000;
 constexpr std::size_t events_a_page = 1'000;
 constexpr std::size_t locks_a_page = 1'000;
-// Belief ends a little before the lease does (DESIGN 2.6). The clock is the engine's own.
+// Belief ends a little before the lease does (DESIGN 2.6), and earlier still where the clock by which the
+// lease ends is not ours.
 constexpr duration allowance = std::chrono::milliseconds(2);
+constexpr int drift_share = 100;
+// How long an acquire that has time rests before it asks a store again that could not be reached.
+constexpr duration rest = std::chrono::milliseconds(250);
 
 wall_time as_wall(instant t) noexcept {
   return wall_time(t.time_since_epoch());
@@ -88,23 +93,20 @@ engine_info as_info(const capabilities& c) {
   return out;
 }
 
-// An engine in this process. Answers cannot be lost on the way, so what nobody waits for any more is settled
-// here, at once, and never `outcome_unknown`.
+// An engine in this process. Where its answers cannot be lost on the way, what nobody waits for any more is
+// settled here, at once, and never `outcome_unknown`.
 class local_backend final : public backend, private engine_listener {
  public:
-  explicit local_backend(thread_strand& on) : strand_(on) {}
-
-  // Inside, before the first call.
-  void start(std::unique_ptr<engine> made) {
-    engine_ = std::move(made);
+  local_backend(std::unique_ptr<backend_home> where, std::unique_ptr<engine> with, const engine_terms& terms)
+      : home_(std::move(where)), terms_(terms), engine_(std::move(with)) {
     engine_->events().on_published([this] {
-      if (!readers_.empty()) strand_.defer([this] { feed(); });
+      if (!readers_.empty()) home_->defer([this] { feed(); });
     });
     engine_->start(*this);
   }
 
-  instant now() const noexcept override { return strand_.now(); }
-  bool remote() const noexcept override { return false; }
+  instant now() const noexcept override { return home_->now(); }
+  bool remote() const noexcept override { return terms_.has_store; }
 
   call_number acquire(const acquire_call& call, library::completion<granted_leases> done) override;
   void abandon(call_number which) override;
@@ -131,12 +133,14 @@ class local_backend final : public backend, private engine_listener {
   void stop(unique_function<void()> done) override;
 
  private:
-  // An acquire that is not over: its answer is on the way, or it is in the queue.
-  struct waiting {
+  // An acquire that is not over: its answer is on the way, it is in the queue, or it rests.
+  struct waiting : dislock::core::timed {
+    waiting() : dislock::core::timed(dislock::core::timer_kind::waiter) {}
     std::uint32_t index = 0;   // its own place
     std::uint32_t serial = 0;  // rises with each use, so that an old number names nobody
     bool used = false;
-    bool queued = false;
+    bool queued = false, resting = false;
+    instant until{};  // the end of its wait
     ticket id{};
     std::uint32_t epoch = 0;
     instant since{};                     // when it was queued
@@ -176,18 +180,23 @@ class local_backend final : public backend, private engine_listener {
   };
 
   waiting& take_place();
+  void ask(waiting& w);
   void finish(waiting& w, result<granted_leases>&& outcome);
   void decided(waiting& w, std::uint32_t serial, acquire_answer&& a);
-  static result<granted_leases> as_granted(const acquire_call& call, const granted& got);
+  [[nodiscard]] instant believed(instant end, duration ttl) const noexcept;
+  [[nodiscard]] result<granted_leases> as_granted(const acquire_call& call, const granted& got) const;
   void give_back(const granted& got);
+  [[nodiscard]] error why_not(const refusal& said, std::string_view lock) const;
   template <class T>
-  static error why(const answer<T>& a, std::string_view lock) {
-    return as_error(a.error(), lock);
+  [[nodiscard]] error why(const answer<T>& a, std::string_view lock) const {
+    return why_not(a.error(), lock);
   }
   void list_on(std::string prefix, std::string client, std::size_t limit, std::uint64_t cursor,
                std::vector<lock_state> found, library::completion<std::vector<lock_state>> done);
   [[nodiscard]] std::optional<event_page> page_after(std::uint64_t id, std::string_view prefix);
   void feed();
+  void end_overdue();
+  void arm();
 
   void on_resolved(ticket id, std::uint32_t epoch, acquire_answer&& outcome) override;
   void on_event(const event&) override {}
@@ -196,13 +205,16 @@ class local_backend final : public backend, private engine_listener {
     if (deadlocks_.size() > deadlocks_kept) deadlocks_.pop_front();
   }
 
-  thread_strand& strand_;
+  const std::unique_ptr<backend_home> home_;
+  const engine_terms terms_;
   std::deque<waiting> places_;
   std::vector<std::uint32_t> free_;
   boost::unordered_flat_map<std::uint64_t, std::uint32_t> by_ticket_;
   shelf releases_;
   std::deque<deadlock_report> deadlocks_;
   std::list<reader> readers_;
+  dislock::core::deadline_queue deadlines_;  // of those that queue or rest, where the store may not answer
+  bool stopped_ = false;
   std::unique_ptr<engine> engine_;  // last: it may tell us something while it ends
 };
 
@@ -220,11 +232,17 @@ local_backend::waiting& local_backend::take_place() {
 
 call_number local_backend::acquire(const acquire_call& c, library::completion<granted_leases> done) {
   auto& w = take_place();
-  const auto serial = w.serial;
-  w.queued = false;
+  const call_number number{std::uint64_t{w.serial} << 32 | w.index};
+  w.queued = w.resting = false;
   w.call = &c;
   w.done = std::move(done);
+  if (terms_.has_store) w.until = later(now(), c.wait);
+  ask(w);
+  return number;
+}
 
+void local_backend::ask(waiting& w) {
+  const auto& c = *w.call;
   acquire_request r;
   r.client = client_id(c.client);
   r.request = request_id(c.request);
@@ -234,13 +252,14 @@ call_number local_backend::acquire(const acquire_call& c, library::completion<gr
   r.multi = c.multi;
   r.ttl = c.ttl;
   r.wait = c.wait;
+  if (std::exchange(w.resting, false)) r.wait = std::max(duration::zero(), w.until - now());
   r.lock_delay = c.lock_delay;
   r.max_hold = c.max_hold;
   r.reentry = c.reentry;
   r.reentry_as_held = true;
   r.metadata = c.metadata;
-  engine_->acquire(r, [this, &w, serial](acquire_answer&& a) { decided(w, serial, std::move(a)); });
-  return call_number{std::uint64_t{serial} << 32 | w.index};
+  engine_->acquire(r,
+                   [this, &w, serial = w.serial](acquire_answer&& a) { decided(w, serial, std::move(a)); });
 }
 
 void local_backend::decided(waiting& w, std::uint32_t serial, acquire_answer&& a) {
@@ -256,9 +275,58 @@ void local_backend::decided(waiting& w, std::uint32_t serial, acquire_answer&& a
     w.id = place->id;
     w.epoch = place->epoch;
     by_ticket_[static_cast<std::uint64_t>(place->id)] = w.index;
+    if (terms_.has_store) {
+      deadlines_.schedule(w, later(w.until, terms_.patience));
+      arm();
+    }
     return;
   }
-  if (here) finish(w, as_error(*std::get<refusal_ptr>(a), w.call->locks.front().name));
+  if (!here) return;
+  const auto& said = *std::get<refusal_ptr>(a);
+  if (terms_.has_store && said.code == errc::engine_unavailable && !stopped_ && now() < w.until) {
+    // Nothing was done, and it has time.
+    w.resting = true;
+    deadlines_.schedule(w, std::min(later(now(), rest), w.until));
+    return arm();
+  }
+  finish(w, why_not(said, w.call->locks.front().name));
+}
+
+// What the engine says, and if it cannot reach its store, why.
+error local_backend::why_not(const refusal& said, std::string_view lock) const {
+  auto out = as_error(said, lock);
+  if (terms_.has_store && out.detail.empty() &&
+      (out.code == errc::engine_unavailable || out.code == errc::outcome_unknown))
+    out.detail = stopped_ ? "the client is closed" : engine_->health().detail;
+  return out;
+}
+
+// Those of which the store says nothing, and those that have rested.
+void local_backend::end_overdue() {
+  const auto at = now();
+  while (auto* due = deadlines_.due(at)) {
+    auto& w = static_cast<waiting&>(*due);
+    deadlines_.cancel(w);
+    if (w.resting) {
+      ask(w);
+      continue;
+    }
+    auto late = unavailable(w.call->locks.front().name, engine_->health().detail);
+    late.code = errc::outcome_unknown;
+    late.waited = at - w.since;
+    finish(w, std::move(late));
+  }
+}
+
+void local_backend::arm() {
+  auto next = deadlines_.next();
+  for (const auto& r : readers_) next = std::min(next, r.until);
+  if (next != never)
+    home_->wake_at(next, [this] {
+      end_overdue();
+      feed();
+      arm();
+    });
 }
 
 void local_backend::on_resolved(ticket id, std::uint32_t epoch, acquire_answer&& outcome) {
@@ -273,13 +341,19 @@ void local_backend::on_resolved(ticket id, std::uint32_t epoch, acquire_answer&&
   decided(w, w.serial, std::move(outcome));
 }
 
-result<granted_leases> local_backend::as_granted(const acquire_call& call, const granted& got) {
+// A renewal may have left an end that lies beyond the ttl.
+instant local_backend::believed(instant end, duration ttl) const noexcept {
+  if (!terms_.has_store) return end - allowance;
+  return end - allowance - std::max(ttl, end - now()) / drift_share;
+}
+
+result<granted_leases> local_backend::as_granted(const acquire_call& call, const granted& got) const {
   result<granted_leases> out;
   out->waited = got.waited;
   for (std::size_t i = 0; i < got.leases.size(); ++i) {
     const auto& g = got.leases[i];
     out->leases.push_back({call.locks[i].name, g.id, g.renewal, g.token, g.mode, g.permits, g.hold_count,
-                           call.ttl, g.end - allowance});
+                           call.ttl, believed(g.end, call.ttl)});
   }
   return out;
 }
@@ -290,6 +364,7 @@ void local_backend::give_back(const granted& got) {
 
 void local_backend::finish(waiting& w, result<granted_leases>&& outcome) {
   if (w.queued) by_ticket_.erase(static_cast<std::uint64_t>(w.id));
+  deadlines_.cancel(w);
   auto done = std::move(w.done);
   w.used = false;
   free_.push_back(w.index);
@@ -309,8 +384,14 @@ void local_backend::abandon(call_number which) {
   // From here on nobody waits for it, whatever the engine says: leaving can be the step in which it is
   // granted, because time has passed, and then that lease must not reach a caller.
   if (w.queued) by_ticket_.erase(static_cast<std::uint64_t>(w.id));
+  deadlines_.cancel(w);
   auto done = std::move(w.done);
   w.used = false;
+  if (terms_.has_store) {
+    if (!w.resting) why.code = errc::outcome_unknown;
+    free_.push_back(w.index);
+    return done(std::move(why));
+  }
   // A request with an id would keep its place for a while after its caller has gone.
   if (!w.call->request.empty()) {
     const call_id call{w.call->multi, w.call->multi ? lock_name() : lock_name(w.call->locks.front().name),
@@ -326,7 +407,7 @@ void local_backend::abandon(call_number which) {
 void local_backend::cancel(std::string lock, bool multi, std::string client, std::string request,
                            library::completion<void> done) {
   const call_id call{multi, multi ? lock_name() : lock_name(lock), client_id(client), request_id(request)};
-  engine_->cancel(call, [done = std::move(done)](answer<cancelled> a) mutable {
+  engine_->cancel(call, [this, done = std::move(done)](answer<cancelled> a) mutable {
     if (!a) return done(why(a, {}));
     done({});
   });
@@ -365,13 +446,13 @@ void local_backend::renew(std::vector<lease_key> which, std::vector<duration> tt
     r.client = client_id(which[i].client);
     r.leases = {&proof, 1};
     r.ttl = ttls[i];
-    engine_->renew(r, [all, i](answer<renew_answers>&& a) {
+    engine_->renew(r, [this, all, i, ttl = ttls[i]](answer<renew_answers>&& a) {
       if (!a) {
         all->answers[i] = why(a, {});
       } else if (const auto& one = a->front(); !one) {
         all->answers[i] = why(one, {});
       } else {
-        all->answers[i] = renewed_lease{one->end - allowance};
+        all->answers[i] = renewed_lease{believed(one->end, ttl)};
       }
       if (--all->open == 0) all->done(std::move(all->answers));
     });
@@ -380,7 +461,7 @@ void local_backend::renew(std::vector<lease_key> which, std::vector<duration> tt
 
 void local_backend::inspect(std::string lock, library::completion<lock_state> done) {
   engine_->status(lock_name(lock), holders_in_state, waiters_shown,
-                  [done = std::move(done)](answer<lock_view> a) mutable {
+                  [this, done = std::move(done)](answer<lock_view> a) mutable {
                     if (!a) return done(why(a, {}));
                     done(as_state(*a));
                   });
@@ -409,7 +490,7 @@ void local_backend::list_on(std::string prefix, std::string client, std::size_t 
 }
 
 void local_backend::validate(std::string lock, fencing_token token, library::completion<bool> done) {
-  engine_->validate(lock_name(lock), token, [done = std::move(done)](answer<validity> a) mutable {
+  engine_->validate(lock_name(lock), token, [this, done = std::move(done)](answer<validity> a) mutable {
     if (!a) return done(why(a, {}));
     done(a->current);
   });
@@ -418,14 +499,14 @@ void local_backend::validate(std::string lock, fencing_token token, library::com
 void local_backend::force_release(std::string lock, std::optional<fencing_token> token, std::string reason,
                                   std::string request, library::completion<std::vector<fencing_token>> done) {
   engine_->force_release(lock_name(lock), token, request_id(request), reason,
-                         [done = std::move(done)](answer<forced> a) mutable {
+                         [this, done = std::move(done)](answer<forced> a) mutable {
                            if (!a) return done(why(a, {}));
                            done(a->tokens);
                          });
 }
 
 void local_backend::graph(library::completion<std::vector<graph_edge>> done) {
-  engine_->edges(most_edges, [done = std::move(done)](answer<std::vector<wait_edge>> a) mutable {
+  engine_->edges(most_edges, [this, done = std::move(done)](answer<std::vector<wait_edge>> a) mutable {
     if (!a) return done(why(a, {}));
     std::vector<graph_edge> out;
     for (const auto& e : *a) out.push_back({e.from, e.to, e.lock, e.behind});
@@ -467,17 +548,15 @@ void local_backend::events_after(std::uint64_t id, std::string prefix, duration 
     return done(std::move(none));
   }
   readers_.push_back({id, std::move(prefix), later(now(), wait), std::move(done)});
-  feed();
+  arm();
 }
 
 // Answers those who need not wait any more, and knows when to look again.
 void local_backend::feed() {
   const auto at = now();
-  auto next = never;
   for (auto it = readers_.begin(); it != readers_.end();) {
     auto page = page_after(it->id, it->prefix);
     if (!page && at < it->until) {
-      next = std::min(next, it->until);
       ++it;
       continue;
     }
@@ -489,7 +568,6 @@ void local_backend::feed() {
     it = readers_.erase(it);
     done(std::move(*page));
   }
-  if (next != never) strand_.wake_at(strand::alarm::slices, next, [this] { feed(); });
 }
 
 void local_backend::ping(library::completion<duration> done) {
@@ -503,9 +581,15 @@ void local_backend::ping(library::completion<duration> done) {
 }
 
 void local_backend::stop(unique_function<void()> done) {
-  for (auto& w : places_)
-    if (w.used) finish(w, unavailable(w.call->locks.front().name, "the client is closed"));
+  stopped_ = true;
+  for (auto& w : places_) {
+    if (!w.used) continue;
+    auto closed = unavailable(w.call->locks.front().name, "the client is closed");
+    if (terms_.has_store && !w.resting) closed.code = errc::outcome_unknown;
+    finish(w, std::move(closed));
+  }
   for (auto& each : std::exchange(readers_, {})) each.done(unavailable({}, "the client is closed"));
+  if (terms_.has_store) return engine_->stop(std::move(done));  // which ends what is on the way
   // Grants that are still on the way to those who have left come before this answer, and are given back.
   engine_->status(lock_name("flush"), 0, 0, [this, done = std::move(done)](answer<lock_view>) mutable {
     engine_->stop(std::move(done));
@@ -516,11 +600,31 @@ error as_error(const embedded::journal_error& why) {
   return unavailable({}, why.message);
 }
 
+// On the client's own strand.
+class strand_home final : public backend_home {
+ public:
+  explicit strand_home(thread_strand& on) : strand_(on) {}
+  instant now() const noexcept override { return strand_.now(); }
+  void defer(unique_function<void()> work) override { strand_.defer(std::move(work)); }
+  void wake_at(instant at, unique_function<void()> work) override {
+    strand_.wake_at(strand::alarm::slices, at, std::move(work));
+  }
+
+ private:
+  thread_strand& strand_;
+};
+
 }  // namespace
 
+std::unique_ptr<backend> make_local_backend(std::unique_ptr<backend_home> where, std::unique_ptr<engine> with,
+                                            const engine_terms& terms) {
+  return std::make_unique<local_backend>(std::move(where), std::move(with), terms);
+}
+
 std::unique_ptr<backend> open_memory_backend(thread_strand& on) {
-  auto made = std::make_unique<local_backend>(on);
-  on.run([&] { made->start(make_memory_engine(on, {})); });
+  std::unique_ptr<backend> made;
+  on.run(
+      [&] { made = make_local_backend(std::make_unique<strand_home>(on), make_memory_engine(on, {}), {}); });
   return made;
 }
 
@@ -529,18 +633,16 @@ result<std::unique_ptr<backend>> open_embedded_backend(const std::string& path, 
   embedded_engine_options how;
   how.path = path;
   how.mode = options.async_durability ? embedded::durability::async : embedded::durability::sync;
-  std::optional<error> failed;
-  auto made = std::make_unique<local_backend>(on);
+  result<std::unique_ptr<backend>> made = std::unique_ptr<backend>();
   on.run([&] {
     auto opened = open_embedded_engine(how, on, time);
-    if (!opened) {
-      failed = as_error(opened.error());
-      return;
+    if (opened) {
+      made = make_local_backend(std::make_unique<strand_home>(on), std::move(*opened), {});
+    } else {
+      made = as_error(opened.error());
     }
-    made->start(std::move(*opened));
   });
-  if (failed) return std::move(*failed);
-  return std::unique_ptr<backend>(std::move(made));
+  return made;
 }
 
 }  // namespace dislock::library

@@ -1,6 +1,7 @@
 #include "library/requests.hpp"
 
 #include "base/secrets.hpp"
+#include "library/store/open_engine.hpp"
 
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
@@ -176,13 +177,14 @@ result<engine_url> parse_url(std::string_view url) {
   }
   if (url.starts_with("http://") || url.starts_with("https://"))
     return engine_url{engine_url::kind::http, std::string(url)};
+  if (names_a_store(url)) return engine_url{engine_url::kind::store, std::string(url)};
   // Only the scheme is repeated: there may be a password behind it.
   const auto scheme = url.substr(0, std::min(url.find(':'), url.size()));
   std::string detail = "url: ";
   if (is_identifier(scheme, 32) && scheme.size() < url.size()) {
     detail.append("there is no engine ").append(scheme).append(": in this library; ");
   }
-  return wrong(detail + "memory:, embedded:/path and http://host:port are known");
+  return wrong(detail + "memory:, embedded:/path, redis://host:port and http://host:port are known");
 }
 
 std::string make_instance() {

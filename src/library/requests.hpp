@@ -27,9 +27,9 @@ namespace dislock::library {
 
 /// Which backend a URL means.
 struct engine_url {
-  enum class kind : std::uint8_t { memory, embedded, http };
+  enum class kind : std::uint8_t { memory, embedded, http, store };
   kind what{};
-  std::string path;  ///< embedded: the directory; http: the whole URL
+  std::string path;  ///< embedded: the directory; http and store: the whole URL
 };
 [[nodiscard]] result<engine_url> parse_url(std::string_view url);
 

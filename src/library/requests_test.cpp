@@ -139,11 +139,16 @@ TEST(EngineUrls, SayWhichEngine) {
   EXPECT_EQ(store->what, engine_url::kind::embedded);
   EXPECT_EQ(store->path, "/var/lib/locks");
   EXPECT_EQ(parse_url("http://a:1,b:2")->path, "http://a:1,b:2");
+  for (const auto* there : {"redis://h:6379/1", "rediss://h", "redis+sentinel://a:1,b:2/primary"}) {
+    ASSERT_TRUE(parse_url(there)) << there;
+    EXPECT_EQ(parse_url(there)->what, engine_url::kind::store);
+    EXPECT_EQ(parse_url(there)->path, there);
+  }
 }
 
 TEST(EngineUrls, AWrongOneIsNamedWithoutWhatMayBeAPassword) {
   for (const auto* bad :
-       {"", "memory:x", "embedded:", "redis://user:hunter2@host", "hunter2", "://hunter2"}) {
+       {"", "memory:x", "embedded:", "postgres://user:hunter2@host", "hunter2", "://hunter2"}) {
     const auto out = parse_url(bad);
     ASSERT_FALSE(out) << bad;
     EXPECT_EQ(field_of(out.error()), "url");

@@ -1,10 +1,11 @@
-// What is made of clients, against a real service.
+// What is made of clients, against real servers.
 #include "dislock/async_client.hpp"
 #include "dislock/election.hpp"
 #include "dislock/lock_registry.hpp"
 #include "dislock/mutex.hpp"
 #include "dislock/rate_limiter.hpp"
 #include "dislock/semaphore.hpp"
+#include "engines/redis/wire/test_redis.hpp"
 #include "library/remote/test_dislockd.hpp"
 
 #include <gtest/gtest.h>
@@ -12,6 +13,7 @@
 #include <atomic>
 #include <filesystem>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -20,14 +22,29 @@ namespace {
 
 using namespace std::chrono_literals;
 
-class OverHttp : public ::testing::Test {
+class Over : public ::testing::TestWithParam<const char*> {
  protected:
-  test_dislockd service_;
-  client here_ = client::connect(service_.url()).value();
-  client there_ = client::connect(service_.url()).value();
-};
+  Over() {
+    if (GetParam() == std::string("http")) {
+      service_.emplace();
+      url_ = service_->url();
+    } else {
+      store_.emplace();
+      url_ = store_->url();
+    }
+    here_ = client::connect(url_).value();
+    there_ = client::connect(url_).value();
+  }
 
-TEST_F(OverHttp, CoroutinesWaitForEachOther) {
+  std::optional<test_dislockd> service_;
+  std::optional<redis::test_redis> store_;
+  std::string url_;
+  client here_ = client::connect("memory:").value(), there_ = here_;
+};
+INSTANTIATE_TEST_SUITE_P(ANetwork, Over, ::testing::Values("http", "redis"),
+                         [](const auto& which) { return std::string(which.param); });
+
+TEST_P(Over, CoroutinesWaitForEachOther) {
   const auto work = [](async_client locks, int& counter) -> task<bool> {
     for (int i = 0; i < 25; ++i) {
       auto done = co_await locks.with_lock("counter", [&counter](lease&) { return ++counter; });
@@ -45,7 +62,7 @@ TEST_F(OverHttp, CoroutinesWaitForEachOther) {
   EXPECT_EQ(counter, 50);
 }
 
-TEST_F(OverHttp, ADestroyedWaiterLeavesTheQueueAndTheLock) {
+TEST_P(Over, ADestroyedWaiterLeavesTheQueueAndTheLock) {
   auto held = here_.acquire("a");
   auto waits = start(there_.async().acquire("a"));
   while (here_.inspect("a")->queue_length == 0) std::this_thread::yield();
@@ -56,7 +73,7 @@ TEST_F(OverHttp, ADestroyedWaiterLeavesTheQueueAndTheLock) {
   EXPECT_TRUE(here_.acquire("a"));  // waits in line behind whatever is left
 }
 
-TEST_F(OverHttp, AnElectionIsObservedThroughARestartOfTheService) {
+TEST(OverHttp, AnElectionIsObservedThroughARestartOfTheService) {
   const auto folder =
       std::filesystem::temp_directory_path() / ("dislock-election-" + std::to_string(::getpid()));
   std::filesystem::create_directories(folder);
@@ -95,7 +112,7 @@ TEST_F(OverHttp, AnElectionIsObservedThroughARestartOfTheService) {
   std::filesystem::remove_all(folder);
 }
 
-TEST_F(OverHttp, TheRestWorksAsInProcess) {
+TEST_P(Over, TheRestWorksAsInProcess) {
   semaphore pool(here_, "pool", 2), same(there_, "pool", 2);
   auto both = pool.acquire(2);
   EXPECT_FALSE(same.try_acquire()->has_value());
