@@ -160,8 +160,10 @@ class redis_engine final : public engine, private redis::client_listener {
     waiting() : core::timed(core::timer_kind::waiter) {}
     ticket id{};
     std::uint32_t epoch = 0;
-    std::string lock;         // the first one
-    bool collecting = false;  // its outcome is being asked for
+    std::string lock;                     // the first one
+    bool collecting = false;              // its outcome is being asked for
+    bool announced = true;                // its caller knows that it is queued
+    std::optional<acquire_answer> early;  // what was decided before that
   };
   struct look : core::timed {
     look() : core::timed(core::timer_kind::lock_delay) {}
@@ -632,14 +634,24 @@ void redis_engine::queue_up(const step& s, const asked& what, completion<acquire
     then();
   };
   if (!options_.detect_deadlocks) return stays([&] { done(place); });
+  w->announced = false;
   search(place.id, place.epoch, w->lock, 0,
          [this, place, stays, done = std::move(done)](refusal_ptr why) mutable {
-           if (!why) return stays([&] { done(place); });
-           if (const auto it = waiting_.find(static_cast<std::uint64_t>(place.id)); it != waiting_.end()) {
-             deadlines_.cancel(*it->second);
-             waiting_.erase(it);
+           const auto it = waiting_.find(static_cast<std::uint64_t>(place.id));
+           if (why) {
+             if (it != waiting_.end()) {
+               deadlines_.cancel(*it->second);
+               waiting_.erase(it);
+             }
+             return done(std::move(why));
            }
-           done(std::move(why));
+           std::optional<acquire_answer> early;
+           if (it != waiting_.end()) {
+             it->second->announced = true;
+             early.swap(it->second->early);
+           }
+           stays([&] { done(place); });
+           if (early) resolve(place.id, place.epoch, std::move(*early));
          });
 }
 
@@ -758,6 +770,10 @@ void redis_engine::resolve(ticket id, std::uint32_t epoch, acquire_answer&& outc
   }
   if (it->second->epoch == epoch) {
     deadlines_.cancel(*it->second);
+    if (!it->second->announced) {
+      it->second->early.emplace(std::move(outcome));
+      return;
+    }
     waiting_.erase(it);
   }
   listener_->on_resolved(id, epoch, std::move(outcome));

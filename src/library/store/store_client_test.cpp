@@ -67,8 +67,9 @@ TEST_F(StoreClient, TakesALockThatAllSeeInTheStore) {
   EXPECT_EQ(locks.about().value().engine, "redis");
   auto mine = locks.acquire("a").value();
   EXPECT_TRUE(mine.held());
-  EXPECT_GT(mine.remaining(), 29s);
-  EXPECT_LT(mine.remaining(), 30s);
+  const auto now = boottime_clock().now();
+  EXPECT_GT(mine.valid_until() - now, 29s);
+  EXPECT_LT(mine.valid_until() - now, 30s - 300ms) << "the store's clock may go faster than ours";
   EXPECT_FALSE(server_.say({"GET", "lock:a"}).text.empty());
   EXPECT_TRUE(mine.renew());
   EXPECT_TRUE(locks.validate("a", mine.fencing_token()).value());
@@ -296,7 +297,7 @@ TEST_F(StoreClient, AKilledServerCostsHoldersTheirLeasesInTimeAndNobodyWaitsForE
   EXPECT_TRUE(comes_true([&] { return held.lost().stop_requested(); }));
   EXPECT_FALSE(held.held());
   EXPECT_LT(std::chrono::steady_clock::now() - killed, 1s);
-  EXPECT_EQ(code_of(held.renew()), errc::lock_not_held);
+  EXPECT_FALSE(held.renew());
   EXPECT_EQ(code_of(locks.try_acquire("c")), errc::engine_unavailable);
   EXPECT_FALSE(locks.inspect("a"));
   EXPECT_FALSE(locks.ping());
@@ -308,7 +309,7 @@ TEST_F(StoreClient, AKilledServerCostsHoldersTheirLeasesInTimeAndNobodyWaitsForE
 }
 
 TEST_F(StoreClient, IsThereAgainWhenTheServerIs) {
-  auto locks = open();
+  auto locks = client::connect(server_.url({}, "/?failover=fence-only")).value();
   auto held = locks.acquire("a").value();
   server_.process().kill();
   std::thread patient([&] { EXPECT_TRUE(locks.acquire("b", with_wait(20s))); });
