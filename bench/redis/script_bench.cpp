@@ -16,8 +16,11 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
+#include <iterator>
 #include <memory>
 #include <string>
+#include <unistd.h>
 #include <vector>
 
 namespace {
@@ -147,6 +150,20 @@ double pairs_per_second(line& to, const std::vector<pair_of_commands>& pairs, in
   return static_cast<double>(pairs.size()) / took.count();
 }
 
+// The processor time of the server; 0 where nobody says which process it is.
+double processor_seconds_of(pid_t server) {
+  if (server <= 0) return 0;
+  std::ifstream in("/proc/" + std::to_string(server) + "/stat");
+  const std::string text{std::istreambuf_iterator<char>(in), {}};
+  unsigned long user = 0, system = 0;
+  const auto after_name = text.rfind(')');
+  if (after_name == std::string::npos ||
+      std::sscanf(text.c_str() + after_name + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
+                  &user, &system) != 2)
+    return 0;
+  return static_cast<double>(user + system) / static_cast<double>(::sysconf(_SC_CLK_TCK));
+}
+
 double median(std::vector<double> all) {
   std::nth_element(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(all.size() / 2), all.end());
   return all[all.size() / 2];
@@ -158,10 +175,12 @@ int main(int count, char** words) {
   CLI::App app{"The plain case inside of Redis, beside the trivial pair of scripts"};
   std::uint16_t port = 6379;
   std::size_t pairs = 20'000, rounds = 9;
+  pid_t server = 0;
   app.add_option("--port", port, "of a Redis on 127.0.0.1 that nobody else uses: it is emptied")
       ->capture_default_str();
   app.add_option("--pairs", pairs, "in a round")->capture_default_str();
   app.add_option("--rounds", rounds, "of each")->capture_default_str();
+  app.add_option("--server", server, "its process id, to tell its processor time");
   CLI11_PARSE(app, count, words);
 
   line to(port);
@@ -174,15 +193,20 @@ int main(int count, char** words) {
   const auto trivial = trivial_pairs(pairs), ours = our_pairs(pairs, false),
              remembered = our_pairs(pairs, true);
   std::vector<double> rates[3], to_trivial[2];
+  double used[3] = {};
   for (std::size_t i = 0; i < rounds; ++i) {
     const auto once = [&](const std::vector<pair_of_commands>& which, int type) {
       to.ask({"FLUSHALL"}, REDIS_REPLY_STATUS);
       to.ask({"SET", "dislock:fence", fence}, REDIS_REPLY_STATUS);
       return pairs_per_second(to, which, type);
     };
-    rates[0].push_back(once(trivial, REDIS_REPLY_INTEGER));
-    rates[1].push_back(once(ours, REDIS_REPLY_STRING));
-    rates[2].push_back(once(remembered, REDIS_REPLY_STRING));
+    for (int k = 0; k < 3; ++k) {
+      const auto before = processor_seconds_of(server);
+      rates[k].push_back(k == 0   ? once(trivial, REDIS_REPLY_INTEGER)
+                         : k == 1 ? once(ours, REDIS_REPLY_STRING)
+                                  : once(remembered, REDIS_REPLY_STRING));
+      used[k] += processor_seconds_of(server) - before;
+    }
     for (int k = 0; k < 2; ++k) to_trivial[k].push_back(rates[k + 1].back() / rates[0].back());
   }
   std::printf("%zu rounds of %zu pairs, %zu at a time, medians\n", rounds, pairs, at_a_time);
@@ -191,4 +215,9 @@ int main(int count, char** words) {
               median(to_trivial[0]));
   std::printf("ours, with request ids         %8.0f pairs/s  %5.2f of that\n", median(rates[2]),
               median(to_trivial[1]));
+  if (server > 0) {
+    const auto all = static_cast<double>(pairs * rounds) / 1e6;
+    std::printf("the server's processor time    %8.1f, %.1f and %.1f us a pair\n", used[0] / all,
+                used[1] / all, used[2] / all);
+  }
 }

@@ -57,6 +57,7 @@ struct acquire_request {
   lock_id reentry;               ///< not empty: hold this lease once more
   bool reentry_as_held = false;  ///< in whatever mode it is held; else the want must say the same
   std::string_view metadata;     ///< JSON text, or empty
+  lock_id id;  ///< of one lock, with an engine that settles by it; not empty: the lease gets this one
 };
 
 /// One lease as its owner is told of it.

@@ -73,6 +73,16 @@ class engine {
   virtual void keep_session(session_id id, request_id request, completion<answer<session_kept>> done) = 0;
   virtual void close_session(session_id id, request_id request, completion<answer<session_closed>> done) = 0;
 
+  /// Whether an acquire without a request id can be settled by the lock id that it asked for.
+  [[nodiscard]] virtual bool settles() const noexcept { return false; }
+  /// Ends what an acquire that asked for this id has come to, its waiter or its lease. `done` is false as
+  /// long as the acquire may still be on its way: ask again a little later. REQUIRES: `settles()`; the
+  /// acquire is over, and nobody knows how it ended.
+  virtual void settle(lock_name name, lock_id id, completion<answer<cancelled>> done) {
+    (void)name, (void)id;
+    done(errc::unsupported_by_engine);
+  }
+
   /// The call that spoke for a queued request has ended without an answer (see lock_table::detach).
   virtual void detach(ticket id, std::uint32_t epoch) = 0;
   /// A grant whose reply could not be written (see lock_table::undelivered).

@@ -5,8 +5,10 @@
 #include "engines/memory/memory_engine.hpp"
 
 #include <boost/unordered/unordered_flat_map.hpp>
+#include <boost/unordered/unordered_flat_set.hpp>
 
 #include <algorithm>
+#include <cstring>
 #include <deque>
 #include <list>
 #include <utility>
@@ -74,6 +76,15 @@ error unavailable(std::string_view lock, std::string detail) {
   out.code = errc::engine_unavailable;
   out.lock = lock;
   out.detail = std::move(detail);
+  return out;
+}
+
+// A request id that the library made, as the id of the lease that the call is to get: so the store need not
+// remember the one for the sake of the other. Nothing for any other id.
+std::optional<lock_id> as_lease_id(std::string_view request) noexcept {
+  lock_id out;
+  if (request.size() != 15) return std::nullopt;
+  std::memcpy(out.bits.data(), request.data(), request.size());
   return out;
 }
 
@@ -179,6 +190,11 @@ class local_backend final : public backend, private engine_listener {
     std::vector<std::size_t> free_;
   };
 
+  // The id by which the call can be settled; else it has to be by its request id.
+  [[nodiscard]] std::optional<lock_id> settled_by(const acquire_call& c) const noexcept {
+    if (!engine_->settles() || c.multi || !c.reentry.empty()) return std::nullopt;
+    return as_lease_id(c.request);
+  }
   waiting& take_place();
   void ask(waiting& w);
   void finish(waiting& w, result<granted_leases>&& outcome);
@@ -211,6 +227,7 @@ class local_backend final : public backend, private engine_listener {
   std::vector<std::uint32_t> free_;
   boost::unordered_flat_map<std::uint64_t, std::uint32_t> by_ticket_;
   shelf releases_;
+  boost::unordered_flat_set<std::uint64_t> reentered_;  // leases that are held more than once
   std::deque<deadlock_report> deadlocks_;
   std::list<reader> readers_;
   dislock::core::deadline_queue deadlines_;  // of those that queue or rest, where the store may not answer
@@ -245,7 +262,12 @@ void local_backend::ask(waiting& w) {
   const auto& c = *w.call;
   acquire_request r;
   r.client = client_id(c.client);
-  r.request = request_id(c.request);
+  if (const auto id = settled_by(c)) {
+    r.id = *id;
+  } else {
+    r.request = request_id(c.request);
+  }
+  if (terms_.has_store && !c.reentry.empty()) reentered_.insert(c.reentry.bits[0]);
   boost::container::small_vector<lock_want, 4> wants;
   for (const auto& l : c.locks) wants.push_back({lock_name(l.name), l.mode, l.limit, l.permits});
   r.wants = {wants.data(), wants.size()};
@@ -407,9 +429,16 @@ void local_backend::abandon(call_number which) {
 void local_backend::cancel(std::string lock, bool multi, std::string client, std::string request,
                            library::completion<void> done) {
   const call_id call{multi, multi ? lock_name() : lock_name(lock), client_id(client), request_id(request)};
-  engine_->cancel(call, [this, done = std::move(done)](answer<cancelled> a) mutable {
+  const auto id = multi || !engine_->settles() ? std::nullopt : as_lease_id(request);
+  engine_->cancel(call, [this, id, lock = std::move(lock),
+                         done = std::move(done)](answer<cancelled> a) mutable {
     if (!a) return done(why(a, {}));
-    done({});
+    if (!id) return done({});
+    engine_->settle(lock_name(lock), *id, [this, done = std::move(done)](answer<cancelled> settled) mutable {
+      if (!settled) return done(why(settled, {}));
+      if (!settled->done) return done(unavailable({}, "it may still be on its way"));
+      done({});
+    });
   });
 }
 
@@ -418,14 +447,19 @@ void local_backend::release(const lease_key& which, std::string_view request, in
   const lease_proof proof{lock_name(which.lock), which.id, {}};
   release_request r;
   r.client = client_id(which.client);
-  r.request = request_id(request);
+  // Where a lease is held once, its id alone says which release is meant; and the client's name, that it is
+  // one of ours.
+  if (!engine_->settles() || which.client.empty() || reentered_.contains(which.id.bits[0]))
+    r.request = request_id(request);
   r.leases = {&proof, 1};
-  engine_->release(r, [this, place = releases_.put(std::move(done))](answer<release_answers>&& a) {
-    auto told = releases_.take(place);
-    if (!a) return told(why(a, {}));
-    if (const auto& one = a->front(); !one) return told(why(one, {}));
-    told({});
-  });
+  engine_->release(
+      r, [this, id = which.id.bits[0], place = releases_.put(std::move(done))](answer<release_answers>&& a) {
+        auto told = releases_.take(place);
+        if (a && a->front() && a->front()->ended) reentered_.erase(id);
+        if (!a) return told(why(a, {}));
+        if (const auto& one = a->front(); !one) return told(why(one, {}));
+        told({});
+      });
 }
 
 void local_backend::renew(std::vector<lease_key> which, std::vector<duration> ttls,

@@ -47,6 +47,8 @@ constexpr std::size_t entries_a_page = 50, most_shared = 2000;
 constexpr duration longest_plain = seconds(30);
 constexpr duration indexing = milliseconds(100);
 constexpr std::size_t indexed_at_once = 256;
+// How long somebody tries to settle an acquire.
+constexpr duration longest_doubt = std::chrono::hours(25);
 // Rounds of raising the ceiling for one acquire.
 constexpr int most_raises = 3;
 
@@ -138,6 +140,8 @@ class redis_engine final : public engine, private redis::client_listener {
                     completion<answer<session_opened>> done) override;
   void keep_session(session_id id, request_id request, completion<answer<session_kept>> done) override;
   void close_session(session_id id, request_id request, completion<answer<session_closed>> done) override;
+  bool settles() const noexcept override { return true; }
+  void settle(lock_name name, lock_id id, completion<answer<cancelled>> done) override;
   void detach(ticket id, std::uint32_t epoch) override;
   void undelivered(const granted& given) override;
 
@@ -286,6 +290,14 @@ class redis_engine final : public engine, private redis::client_listener {
     instant end{};
   };
   boost::unordered_flat_map<std::uint64_t, auto_renewed> auto_renewed_;  // by half of the id
+  // An acquire that is being settled: when the store can have decided it at the latest.
+  struct doubt {
+    lock_id id;
+    std::int64_t bound;
+    instant forget;
+  };
+  std::deque<doubt> unsettled_;
+  std::int64_t shown_at_most_ = 0;  // the store's clock, by all that was asked until now
   table_counts counts_;
   boost::unordered_flat_set<std::string> unlisted_;  // plain locks that were granted here a moment ago
   std::vector<std::string> unlist_;                  // and those given back that are listed
@@ -314,6 +326,7 @@ void redis_engine::decide(std::string_view, std::string&& text, then done) {
 void redis_engine::ask_store(std::shared_ptr<const redis::script_words> words, plain_then plain, then done,
                              int clocks) {
   if (stopped_) return done(errc::draining);
+  if (const auto latest = watch_->latest_store_time()) shown_at_most_ = std::max(shown_at_most_, *latest);
   const auto latest = watch_->latest();
   auto all = words->all();
   all.arguments.insert(all.arguments.begin() + 1, latest);
@@ -475,12 +488,14 @@ void redis_engine::on_message(std::string_view channel, std::string_view text) {
 // --- acquire
 
 void redis_engine::acquire(const acquire_request& r, completion<acquire_answer> done) {
+  // Without a bound nobody could settle it; see `settle`.
+  if (!r.id.empty() && !watch_->latest_store_time()) return done(refuse(errc::engine_unavailable));
   auto wanted = std::make_shared<asked>();
   wanted->client = r.client.view();
   for (const auto& w : r.wants) wanted->locks.emplace_back(w.name.view());
   wanted->waits = r.wait > duration::zero();
   if (redis::is_plain(plain_, r)) {
-    wanted->id = secrets_.make<lock_id>();
+    wanted->id = r.id.empty() ? secrets_.make<lock_id>() : r.id;
     wanted->renewal = secrets_.make<renewal_token>();
     wanted->ttl = r.ttl;
     wanted->words = std::make_shared<redis::script_words>(
@@ -496,7 +511,7 @@ void redis_engine::acquire(const acquire_request& r, completion<acquire_answer> 
 std::string redis_engine::spell_out(const acquire_request& r) {
   std::vector<std::pair<lock_id, renewal_token>> secrets;
   for (std::size_t i = 0; i < r.wants.size(); ++i)
-    secrets.emplace_back(secrets_.make<lock_id>(), secrets_.make<renewal_token>());
+    secrets.emplace_back(r.id.empty() ? secrets_.make<lock_id>() : r.id, secrets_.make<renewal_token>());
   const call_id call{r.multi, r.multi ? lock_name() : r.wants[0].name, r.client, r.request};
   auto q = question("acquire");
   q.put_call(call, redis::print_of(r)).put(r.wants).put_secrets(secrets);
@@ -932,6 +947,27 @@ void redis_engine::cancel(const call_id& call, completion<answer<cancelled>> don
   simple<cancelled>(call.lock.view(), std::move(q), std::move(done),
                     [](const reply& did, const redis::time_relation&) {
                       return answer<cancelled>(cancelled{did.number != 0});
+                    });
+}
+
+// Nobody decides an acquire after the latest instant that the store's clock can have shown when it was sent,
+// so that it cannot come about any more when nothing of it is there after that. Until then it may be on its
+// way.
+void redis_engine::settle(lock_name name, lock_id id, completion<answer<cancelled>> done) {
+  const auto present = now();
+  while (!unsettled_.empty() && unsettled_.front().forget <= present) unsettled_.pop_front();
+  auto it = std::ranges::find(unsettled_, id, &doubt::id);
+  if (it == unsettled_.end()) {
+    unsettled_.push_back({id, shown_at_most_, later(present, longest_doubt)});
+    it = std::prev(unsettled_.end());
+  }
+  auto q = question("settle");
+  q.put("name", name.view()).put("id", id).put("bound", it->bound);
+  simple<cancelled>(name.view(), std::move(q), std::move(done),
+                    [this, id](const reply& row, const redis::time_relation&) {
+                      const bool settled = row.at(0).number != 0;
+                      if (settled) std::erase_if(unsettled_, [&](const doubt& d) { return d.id == id; });
+                      return answer<cancelled>(cancelled{settled});
                     });
 }
 

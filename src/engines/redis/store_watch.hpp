@@ -40,6 +40,7 @@ class store_watch final : private fence_keeper_user {
   // --- the clock
   /// For the script: as a number, or nothing.
   [[nodiscard]] std::string latest() const;
+  [[nodiscard]] std::optional<std::int64_t> latest_store_time() const noexcept override;
   void on_answer(instant sent, const time_relation& shown);
   /// The script decided nothing because of its clock. `again(true)`: ask it once more.
   void on_clock_ahead(instant sent, std::int64_t shown, std::int64_t skew, unique_function<void(bool)> again);
@@ -50,7 +51,6 @@ class store_watch final : private fence_keeper_user {
 
  private:
   [[nodiscard]] instant now() const noexcept override { return loop_.now(); }
-  [[nodiscard]] std::optional<std::int64_t> latest_store_time() const noexcept override;
   void on_store_time(instant sent, std::int64_t shown, std::int64_t skew) override;
   void on_clock_ahead(instant sent, std::int64_t shown, std::int64_t skew) override;
   void on_round() override;

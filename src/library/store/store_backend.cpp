@@ -319,12 +319,17 @@ class store_backend final : public backend {
     releasing(store_backend& of, const lease_key& which, std::string_view request, instant deadline,
               completion<void> done)
         : asking(of, std::move(done)), which_(which), request_(request), deadline_(deadline) {}
-    // A repeat with the same request id gets the first answer; without one nobody could say what it means.
     void go(backend& to) override {
       to.release(which_, request_, deadline_, [this, &to](result<void>&& how) {
-        if (!how && how.error().code == errc::outcome_unknown && !request_.empty() && !of_.stopping_ &&
-            of_.now() < deadline_)
+        const auto code = how ? errc{} : how.error().code;
+        if (code == errc::outcome_unknown && !of_.stopping_ && of_.now() < deadline_) {
+          in_doubt_ = true;
           return go(to);
+        }
+        // The first attempt has done it: nobody else can have given it back.
+        if (in_doubt_ && code == errc::lock_not_held &&
+            (how.error().ended == end_reason::none || how.error().ended == end_reason::released))
+          return ended({});
         ended(std::move(how));
       });
     }
@@ -333,6 +338,7 @@ class store_backend final : public backend {
     const lease_key which_;
     const std::string request_;
     const instant deadline_;
+    bool in_doubt_ = false;
   };
 
   template <class T, class Ask>

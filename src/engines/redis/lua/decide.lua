@@ -1,6 +1,7 @@
 -- --- the step
 
-local verbs = {list = rule.list_locks, sessions = rule.list_sessions}  -- all others have the name of their rule
+-- All others have the name of their rule.
+local verbs = {list = rule.list_locks, sessions = rule.list_sessions, settle = rule.settle_acquire}
 local out = (verbs[ask.verb] or rule[ask.verb])()
 local i = 1
 while unserved[i] do

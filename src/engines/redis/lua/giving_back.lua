@@ -149,6 +149,26 @@ function rule.cancel()
   return {'done', 1}
 end
 
+-- Of an acquire without a request id, which asked for this lease id: {1} nothing of it is left, and nothing will come; {0} it may
+-- still be on its way, because no call is decided after the latest instant that its asker knew of (step.lua), and that is not over.
+function rule.settle_acquire()
+  local l = rule.lock_at(ask.name)
+  local lease = rule.lease_of(l, ask.id)
+  if lease then
+    rule.end_lease(l, lease, rule.lives(lease) and 'cancelled' or rule.why_over(lease))
+    rule.hand_on(l)
+    return {'done', {1}}
+  end
+  for _, waiter in ipairs(redis.call('ZRANGE', key('queue', l.name), 0, -1)) do
+    local w = rule.waiter_of(waiter)
+    if w and w.state == 'waiting' and w.secrets[1][1] == ask.id then
+      rule.drop(w, rule.why_of('request_cancelled'), 'cancelled', 'cancelled')
+      return {'done', {1}}
+    end
+  end
+  return {'done', {now > ask.bound and 1 or 0}}
+end
+
 function rule.force()
   return rule.once(function(m) return {'done', m.what} end, function()
     local l = rule.lock_at(ask.name)
