@@ -195,6 +195,9 @@ class local_backend final : public backend, private engine_listener {
     if (!engine_->settles() || c.multi || !c.reentry.empty()) return std::nullopt;
     return as_lease_id(c.request);
   }
+  void doubt(const acquire_call& c) {
+    if (engine_->settles() && !settled_by(c)) doubtful_.insert(c.request);
+  }
   waiting& take_place();
   void ask(waiting& w);
   void finish(waiting& w, result<granted_leases>&& outcome);
@@ -228,6 +231,8 @@ class local_backend final : public backend, private engine_listener {
   boost::unordered_flat_map<std::uint64_t, std::uint32_t> by_ticket_;
   shelf releases_;
   boost::unordered_flat_set<std::uint64_t> reentered_;  // leases that are held more than once
+  boost::unordered_flat_set<std::string> doubtful_;     // request ids that the store was told, of calls whose
+                                                        // outcome nobody knows
   std::deque<deadlock_report> deadlocks_;
   std::list<reader> readers_;
   dislock::core::deadline_queue deadlines_;  // of those that queue or rest, where the store may not answer
@@ -387,6 +392,7 @@ void local_backend::give_back(const granted& got) {
 void local_backend::finish(waiting& w, result<granted_leases>&& outcome) {
   if (w.queued) by_ticket_.erase(static_cast<std::uint64_t>(w.id));
   deadlines_.cancel(w);
+  if (!outcome && outcome.error().code == errc::outcome_unknown) doubt(*w.call);
   auto done = std::move(w.done);
   w.used = false;
   free_.push_back(w.index);
@@ -410,7 +416,10 @@ void local_backend::abandon(call_number which) {
   auto done = std::move(w.done);
   w.used = false;
   if (terms_.has_store) {
-    if (!w.resting) why.code = errc::outcome_unknown;
+    if (!w.resting) {
+      why.code = errc::outcome_unknown;
+      doubt(*w.call);
+    }
     free_.push_back(w.index);
     return done(std::move(why));
   }
@@ -428,17 +437,19 @@ void local_backend::abandon(call_number which) {
 
 void local_backend::cancel(std::string lock, bool multi, std::string client, std::string request,
                            library::completion<void> done) {
-  const call_id call{multi, multi ? lock_name() : lock_name(lock), client_id(client), request_id(request)};
-  const auto id = multi || !engine_->settles() ? std::nullopt : as_lease_id(request);
-  engine_->cancel(call, [this, id, lock = std::move(lock),
-                         done = std::move(done)](answer<cancelled> a) mutable {
-    if (!a) return done(why(a, {}));
-    if (!id) return done({});
-    engine_->settle(lock_name(lock), *id, [this, done = std::move(done)](answer<cancelled> settled) mutable {
-      if (!settled) return done(why(settled, {}));
-      if (!settled->done) return done(unavailable({}, "it may still be on its way"));
+  if (const auto id = as_lease_id(request); id && engine_->settles() && !doubtful_.contains(request)) {
+    engine_->settle(lock_name(lock), *id, [this, done = std::move(done)](answer<cancelled> a) mutable {
+      if (!a) return done(why(a, {}));
+      if (!a->done) return done(unavailable({}, "it may still be on its way"));
       done({});
     });
+    return;
+  }
+  const call_id call{multi, multi ? lock_name() : lock_name(lock), client_id(client), request_id(request)};
+  engine_->cancel(call, [this, request, done = std::move(done)](answer<cancelled> a) mutable {
+    if (!a) return done(why(a, {}));
+    doubtful_.erase(request);
+    done({});
   });
 }
 
