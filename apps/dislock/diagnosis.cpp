@@ -225,7 +225,9 @@ diagnosis judge_engine(const engine_info& about) {
   out.found += about.durable_fence ? ", durable fence" : "";
   if (!about.durable) {
     out.how = verdict::warning;
-    out.hint = "locks are lost when the service ends; dislockd --engine embedded:/path keeps them";
+    out.hint = about.engine == "redis"
+                   ? "a restart of Redis forgets every lock; its setting appendonly keeps them"
+                   : "locks are lost when the service ends; dislockd --engine embedded:/path keeps them";
   } else if (!about.failover_safe_exclusion && about.guarantee != 'A') {
     out.how = verdict::warning;
     out.hint = "a failover can give a lock to two: let what you write to check the fencing token";

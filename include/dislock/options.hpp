@@ -125,6 +125,7 @@ struct client_options {
 
   // http: only.
   std::size_t connections = 64;  ///< kept open at a time
+  // http: and redis: only.
   duration connect_timeout = std::chrono::seconds(2);
   duration request_timeout = std::chrono::seconds(5);  ///< beyond the time that the call waits for a lock
   // embedded: only.

@@ -1,15 +1,16 @@
 #include "library/client_core.hpp"
 
+#include "base/log.hpp"
 #include "library/local_backend.hpp"
 #include "library/one_shot.hpp"
 #include "library/remote/remote_backend.hpp"
 #include "library/requests.hpp"
-#include "library/store/open_engine.hpp"
 #include "library/store/store_backend.hpp"
 
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <mutex>
 #include <utility>
 
 namespace dislock::library {
@@ -50,6 +51,11 @@ class acquiring_elsewhere final : public acquiring {
   core::done<std::vector<lease>> then;
 };
 
+// That all is well is for the log of a service, not for somebody else's program.
+void tell_only_what_is_wrong() {
+  if (!log::enabled(log::level::debug)) log::configure({.threshold = log::level::warn});
+}
+
 }  // namespace
 
 error core::is_closed() {
@@ -84,6 +90,8 @@ client_core::~client_core() {
 }
 
 result<std::shared_ptr<core>> core::open(std::string_view url, client_options options) {
+  static std::once_flag once;
+  std::call_once(once, tell_only_what_is_wrong);
   if (auto wrong = wrong_options(options)) return std::move(*wrong);
   const auto where = parse_url(url);
   if (!where) return where.error();
@@ -99,11 +107,7 @@ result<std::shared_ptr<core>> core::open(std::string_view url, client_options op
       case engine_url::kind::http:
         return open_remote_backend(where->path, settings, on);
       case engine_url::kind::store:
-        return open_store_backend(
-            [&](boost::asio::io_context& io, loop& there, const clock& its_time) {
-              return open_engine(where->path, settings, io, there, its_time);
-            },
-            settings, on, time);
+        return open_store_backend(where->path, settings, on, time);
       default:
         return result<std::unique_ptr<backend>>(open_memory_backend(on));
     }

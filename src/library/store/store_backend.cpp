@@ -2,6 +2,7 @@
 
 #include "base/assert.hpp"
 #include "library/local_backend.hpp"
+#include "library/store/open_engine.hpp"
 
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
@@ -152,8 +153,8 @@ class store_backend final : public backend {
   }
 
   /// Blocks until the store answers.
-  std::optional<error> connect(engine_maker make) {
-    auto made = make(carry_.io, *loop_, time_);
+  std::optional<error> connect(std::string_view url) {
+    auto made = open_engine(url, options_, carry_.io, *loop_, time_);
     if (!made) return made.error();
     engine_ = made->get();
     engine_home_ = make_local_backend(std::make_unique<thread_home>(carry_.io, time_), std::move(*made),
@@ -421,10 +422,10 @@ class store_backend final : public backend {
 
 }  // namespace
 
-result<std::unique_ptr<backend>> open_store_backend(engine_maker make, const client_options& options,
+result<std::unique_ptr<backend>> open_store_backend(std::string_view url, const client_options& options,
                                                     strand& on, const clock& time) {
   auto made = std::make_unique<store_backend>(options, on, time);
-  if (auto failed = made->connect(std::move(make))) return std::move(*failed);
+  if (auto failed = made->connect(url)) return std::move(*failed);
   return std::unique_ptr<backend>(std::move(made));
 }
 
