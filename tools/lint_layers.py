@@ -34,8 +34,7 @@ LIBRARIES = {
     "boost/beast": ("src/base/boost_sources.cpp", "src/http/", "src/engines/etcd/", "src/library/remote/", "tests/", "bench/",
                     "apps/"),
     "boost/asio": ("src/base/", "src/engine/", "src/engines/", "src/client/", "src/http/", "src/library/remote/",
-                   "src/library/store/", "src/server/",
-                   "include/", "apps/", "tests/", "bench/"),
+                   "src/library/store/", "src/server/", "include/", "apps/", "tests/", "bench/"),
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]')
 
