@@ -1,6 +1,8 @@
 -- --- what there is, as everybody may see it
 
 function rule.view_of(l, most_holders, most_waiters)
+  -- The value that was read with the record says nothing of a key that is no string.
+  if l.count == 0 and not l.foreign and redis.call('EXISTS', canonical .. l.name) == 1 then l.foreign = true end
   if rule.is_idle(l) and not l.foreign then return {l.name, 0, 'exclusive', 0, 0, {}, 0, {}, 0, 0, 0} end
   local rows, count = rule.holder_rows(l, most_holders)
   local mode, waiting = l.mode, {}
