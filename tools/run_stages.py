@@ -27,7 +27,7 @@ PYTHON = "/usr/bin/python3"
 FUZZ_SECONDS = 20
 BUILD_LIMIT = 1800  # seconds; a limit is there to end a hang, not to measure
 RUN_LIMIT = 900
-PYTHON_FOLDERS = ("contract", "e2e", "cli", "fault", "install")
+PYTHON_FOLDERS = ("contract", "e2e", "cli", "fault", "interop", "install")
 PROGRESS_EVERY = 10  # seconds
 
 SANITIZER_SETTINGS = {
