@@ -27,7 +27,7 @@ def files():
         folders[:] = sorted(f for f in folders if f not in SKIPPED_FOLDERS and (not f.startswith(".") or f == ".ci"))
         for name in sorted(names):
             path = pathlib.Path(folder, name)
-            if path.suffix in TEXT_SUFFIXES and not path.is_symlink():
+            if path.suffix in TEXT_SUFFIXES and not path.is_symlink() and name != ".git":  # of a git worktree
                 yield path.relative_to(ROOT)
 
 
