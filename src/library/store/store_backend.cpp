@@ -28,6 +28,8 @@ using std::chrono::milliseconds;
 constexpr duration look_again = milliseconds(2);
 // A timer counts on a clock that stops in suspend, so it is never set for longer than this.
 constexpr duration longest_sleep = std::chrono::seconds(1);
+// How often something is looked up whose answer was lost on the way.
+constexpr int most_look_ups = 3;
 
 /// Something to be done on the engine's thread, and then to be told in the strand.
 class errand {
@@ -208,13 +210,13 @@ class store_backend final : public backend {
         std::move(done));
   }
   void inspect(std::string lock, completion<lock_state> done) override {
-    inside<lock_state>([lock = std::move(lock)](
-                           backend& to, completion<lock_state> told) { to.inspect(lock, std::move(told)); },
-                       std::move(done));
+    read<lock_state>([lock = std::move(lock)](
+                         backend& to, completion<lock_state> told) { to.inspect(lock, std::move(told)); },
+                     std::move(done));
   }
   void list(std::string prefix, std::string client, std::size_t limit,
             completion<std::vector<lock_state>> done) override {
-    inside<std::vector<lock_state>>(
+    read<std::vector<lock_state>>(
         [prefix = std::move(prefix), client = std::move(client), limit](
             backend& to, completion<std::vector<lock_state>> told) {
           to.list(prefix, client, limit, std::move(told));
@@ -222,9 +224,9 @@ class store_backend final : public backend {
         std::move(done));
   }
   void validate(std::string lock, fencing_token token, completion<bool> done) override {
-    inside<bool>([lock = std::move(lock), token](
-                     backend& to, completion<bool> told) { to.validate(lock, token, std::move(told)); },
-                 std::move(done));
+    read<bool>([lock = std::move(lock), token](
+                   backend& to, completion<bool> told) { to.validate(lock, token, std::move(told)); },
+               std::move(done));
   }
   void force_release(std::string lock, std::optional<fencing_token> token, std::string reason,
                      std::string request, completion<std::vector<fencing_token>> done) override {
@@ -236,12 +238,11 @@ class store_backend final : public backend {
         std::move(done));
   }
   void graph(completion<std::vector<graph_edge>> done) override {
-    inside<std::vector<graph_edge>>([](backend& to, auto told) { to.graph(std::move(told)); },
-                                    std::move(done));
+    read<std::vector<graph_edge>>([](backend& to, auto told) { to.graph(std::move(told)); }, std::move(done));
   }
   void deadlocks(completion<std::vector<deadlock_report>> done) override {
-    inside<std::vector<deadlock_report>>([](backend& to, auto told) { to.deadlocks(std::move(told)); },
-                                         std::move(done));
+    read<std::vector<deadlock_report>>([](backend& to, auto told) { to.deadlocks(std::move(told)); },
+                                       std::move(done));
   }
   void events_after(std::uint64_t id, std::string prefix, duration wait,
                     completion<event_page> done) override {
@@ -252,10 +253,10 @@ class store_backend final : public backend {
         std::move(done));
   }
   void about(completion<engine_info> done) override {
-    inside<engine_info>([](backend& to, auto told) { to.about(std::move(told)); }, std::move(done));
+    read<engine_info>([](backend& to, auto told) { to.about(std::move(told)); }, std::move(done));
   }
   void ping(completion<duration> done) override {
-    inside<duration>([](backend& to, auto told) { to.ping(std::move(told)); }, std::move(done));
+    read<duration>([](backend& to, auto told) { to.ping(std::move(told)); }, std::move(done));
   }
 
   bool on_own_thread() const noexcept override { return std::this_thread::get_id() == thread_id_; }
@@ -343,7 +344,7 @@ class store_backend final : public backend {
   };
 
   template <class T, class Ask>
-  class question final : public asking<T> {
+  class question : public asking<T> {
    public:
     question(store_backend& of, Ask ask, completion<T> done)
         : asking<T>(of, std::move(done)), ask_(std::move(ask)) {}
@@ -351,14 +352,38 @@ class store_backend final : public backend {
       ask_(to, completion<T>([this](result<T> how) { this->ended(std::move(how)); }));
     }
 
-   private:
+   protected:
     Ask ask_;
+  };
+
+  // One that changes nothing, and is asked again if the answer was lost.
+  template <class T, class Ask>
+  class look_up final : public question<T, Ask> {
+   public:
+    using question<T, Ask>::question;
+    void go(backend& to) override {
+      this->ask_(to, completion<T>([this, &to](result<T> how) {
+                   if (how || how.error().code != errc::outcome_unknown) return this->ended(std::move(how));
+                   if (++lost_ < most_look_ups && !this->of_.stopping_) return go(to);
+                   auto why = how.error();
+                   why.code = errc::engine_unavailable;
+                   this->ended(std::move(why));
+                 }));
+    }
+
+   private:
+    int lost_ = 0;
   };
 
   void hand_over(std::unique_ptr<errand> one) { carry_.hand_over(std::move(one), *engine_home_); }
   template <class T, class Ask>
   void inside(Ask ask, completion<T> done) {
     hand_over(std::make_unique<question<T, Ask>>(*this, std::move(ask), std::move(done)));
+  }
+
+  template <class T, class Ask>
+  void read(Ask ask, completion<T> done) {
+    hand_over(std::make_unique<look_up<T, Ask>>(*this, std::move(ask), std::move(done)));
   }
 
   void start_thread() {
