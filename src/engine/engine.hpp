@@ -26,6 +26,11 @@ class engine_listener {
   /// As it is decided, which may be before it is durable: for counting, not for acting.
   virtual void on_event(const event& e) = 0;
   virtual void on_deadlock(const deadlock& d) = 0;
+  /// From now on this replica has to renew that lease (autoRenew): the one that did has died. The views are
+  /// valid during the call.
+  virtual void on_adopted(lock_name name, const lock_id& id, duration ttl) {
+    (void)name, (void)id, (void)ttl;
+  }
 };
 
 struct engine_health {

@@ -116,6 +116,7 @@ class service final : private engine_listener {
   void on_resolved(ticket id, std::uint32_t epoch, acquire_answer&& outcome) override;
   void on_event(const event& e) override { statistics_.on_event(e); }
   void on_deadlock(const deadlock& d) override { statistics_.on_deadlock(d); }
+  void on_adopted(lock_name name, const lock_id& id, duration ttl) override { keeper_.adopt(name, id, ttl); }
 
   dislock::engine& engine_;
   const clock& time_;

@@ -211,6 +211,7 @@ TEST_P(Replicas, RenewTheAutoRenewedLeasesOfADeadOne) {
     return out;
   };
   EXPECT_THAT(listed(), IsEmpty());
+  world_.pass(10ms);  // the other one hears that something is in use
   world_.kill(*a_.is);
   world_.pass(6s);
   EXPECT_THAT(listed(), ElementsAre(lease.id));
@@ -254,7 +255,7 @@ TEST_P(Replicas, LeaveNothingButTheFenceInTheStore) {
   std::vector<std::string> keys;
   for (std::string key; all >> key;) keys.push_back(key);
   EXPECT_THAT(keys, UnorderedElementsAre("dislock:fence", "dislock:arrivals", "dislock:counts",
-                                         "dislock:events", "dislock:replicas"));
+                                         "dislock:events", "dislock:replicas", "dislock:heard"));
 }
 
 }  // namespace

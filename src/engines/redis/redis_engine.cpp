@@ -345,7 +345,11 @@ void redis_engine::ask_store(std::shared_ptr<const redis::script_words> words, p
                  }
                  if (got->failed()) {
                    log::warn("redis", "a decision failed", {{"reason", got->text}});
-                   return done(errc::engine_unavailable);
+                   // Of these it is known that nothing was done; a script may fail in its middle.
+                   const auto word = got->error_word();
+                   const bool refused = word == "OOM" || word == "MISCONF" || word == "NOREPLICAS" ||
+                                        word == "NOAUTH" || word == "NOPERM";
+                   return done(refused ? errc::engine_unavailable : errc::outcome_unknown);
                  }
                  if (plain)
                    if (const auto answer = redis::read_plain(*got)) return plain(*answer, sent);
@@ -766,11 +770,8 @@ void redis_engine::collect(ticket id) {
         resolve(id, epoch, std::move(got));
       });
     }
-    if (o->verdict() == "elsewhere") {  // another replica speaks for it now
-      deadlines_.cancel(*still->second);
-      waiting_.erase(still);
-      return;
-    }
+    // Another call speaks for it now, here or at another replica.
+    if (o->verdict() == "elsewhere") return resolve(id, epoch, dislock::refuse(errc::superseded));
     if (o->verdict() == "queued")
       return deadlines_.schedule(*still->second, redis::read_queued(o->out(), o->time()).deadline);
     resolve(id, epoch, redis::read_refusal(o->out(), o->time()));
@@ -851,7 +852,8 @@ void redis_engine::release(const release_request& r, completion<answer<release_a
       }));
     return out;
   };
-  if (!redis::is_plain(plain_, r)) {
+  // Its memory counts from the store's time, which somebody has to have told us.
+  if (relation_.now == 0 || !redis::is_plain(plain_, r)) {
     const call_id call{r.multi, r.multi ? lock_name() : r.leases[0].name, r.client, r.request};
     auto q = question("release");
     q.put_call(call, print).put(r.leases);
@@ -1234,16 +1236,18 @@ void redis_engine::sweep(std::vector<std::string> names) {
   watch_->tend();
   auto q = question("sweep");
   if (!names.empty()) q.put("names", names);
-  decide({}, std::move(q).text(), [this](const outcome& o) {
+  decide({}, std::move(q).text(), [this, names = std::move(names)](const outcome& o) {
     if (!o) {
       next_sweep_ = std::min(next_sweep_, later(now(), sweeping));
+      for (const auto& name : names) watch(name, next_sweep_);
       return wake_later();
     }
     const auto& row = o->out().at(1);
     for (const auto& lease : row.at(2).items) {
       const auto id = lock_id::parse(lease.at(1).text).value_or(lock_id{});
-      auto_renewed_[id.bits[1]] = {lease.at(0).text, id, duration(lease.at(2).number),
-                                   o->time().ours(lease.at(3).number)};
+      const duration ttl(lease.at(2).number);
+      auto_renewed_[id.bits[1]] = {lease.at(0).text, id, ttl, o->time().ours(lease.at(3).number)};
+      listener_->on_adopted(lock_name(lease.at(0).text), id, ttl);
     }
     counts_.active_locks = static_cast<std::size_t>(row.at(3).number);
     counts_.leases = static_cast<std::size_t>(std::max<std::int64_t>(0, row.at(4).number));

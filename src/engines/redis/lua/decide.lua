@@ -2,6 +2,9 @@
 
 -- All others have the name of their rule.
 local verbs = {list = rule.list_locks, sessions = rule.list_sessions, settle = rule.settle_acquire}
+-- A store that is full refuses to begin with what needs memory, but not to go on with it: what frees memory, or keeps a lease
+-- alive, begins with something that changes nothing.
+if ask.verb ~= 'acquire' and ask.verb ~= 'open_session' then redis.call('PERSIST', tag .. 'fence') end
 local out = (verbs[ask.verb] or rule[ask.verb])()
 local i = 1
 while unserved[i] do

@@ -109,7 +109,12 @@ function rule.cancel()
   if m.kind == 'cancelled' then return {'done', 1} end
   if m.kind == 'waiter' then
     local w = rule.waiter_of(m.waiter)
-    for _, want in ipairs(w.wants) do rule.lock_at(want.name) end
+    for _, want in ipairs(w and w.wants or {}) do rule.lock_at(want.name) end
+    if not w then  -- a failover has lost it
+      m.kind, m.waiter = 'cancelled', nil
+      rule.keep_memo(m)
+      return {'done', 1}
+    end
     if w.state == 'waiting' then
       m.kind, m.waiter = 'cancelled', nil
       rule.keep_memo(m)

@@ -35,9 +35,9 @@ function rule.make_lease(l, client, want, terms, secrets)
   end
   lease.token = rule.mint()
   if lease.auto then
-    lease.auto = ask.me
+    lease.auto = terms.replica or ask.me
     rule.be_heard()
-    redis.call('HSET', key('auto', ask.me), lease.id, l.name)
+    redis.call('HSET', key('auto', lease.auto), lease.id, l.name)
   end
   l.mode = want.mode
   l.limit = want.mode == 'semaphore' and want.limit or 0

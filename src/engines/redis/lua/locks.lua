@@ -107,6 +107,7 @@ end
 -- All locks that are in use, for lists and for those who end what nobody looks at: by when they came, and by when something
 -- of them ends.
 local soonest = NEVER
+local more = {}  -- by name: as many were served as may be in one step, and there are others
 function rule.list(l, at)
   if at < soonest then soonest = at end
   redis.call('ZADD', tag .. 'by_end', digits(at), l.name)
@@ -145,6 +146,7 @@ function rule.save(l)
     return
   end
   local at = rule.next_end(l)
+  if more[name] then at = now end
   rule.list(l, at < NEVER and at or now + 60000000)
   local stop = l.count > 0 and rule.canonical_end(l) or now
   if l.count == 0 or l.mode == 'exclusive' then l.bound = l.holder and l.holder.session and true or nil end

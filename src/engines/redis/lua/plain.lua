@@ -35,6 +35,7 @@ if ARGV[4] then
       local token = sub(fence, 17, 32)
       token = token < now and now or string.format('%016.0f', token + 1)
       if now <= ARGV[3] and sub(fence, 97, 112) <= now and token <= sub(fence, 49, 64) and
+         sub(fence, 81, 96) - now - sub(ARGV[9], 1, 12) >= 0 and
          call('SET', shown_at, id, 'NX', 'PX', ARGV[7]) then
         if memo and sub(memo, -1) ~= '\n' then call('SET', memo, record, 'PX', ARGV[8]) end
         if other_memo and sub(other_memo, -1) ~= '\n' then call('SET', other_memo, record, 'PX', ARGV[8]) end
@@ -74,11 +75,12 @@ if ARGV[4] then
        (ARGV[10] == '' or ARGV[10] == sub(record, 51, 62)) then
       local clock = call('TIME')
       local now = clock[1] .. sub('00000' .. clock[2], -6)
-      if now >= sub(record, 3, 18) and now <= ARGV[3] and now <= sub(fence, 49, 64) then
+      if now >= sub(record, 3, 18) and now <= ARGV[3] and now <= sub(fence, 49, 64) and
+         sub(fence, 81, 96) - now - sub(record, 51, 62) >= 0 then
         local life = math.ceil(sub(record, 51, 62) / 1000) + 1
-        call('SETRANGE', record_at, 1, 'R' .. now)
+        call('PEXPIRE', shown_at, life)  -- first what a store that is full still does: then it does the rest, too
         call('PEXPIRE', record_at, life + ARGV[11])
-        call('PEXPIRE', shown_at, life)
+        call('SETRANGE', record_at, 1, 'R' .. now)
         return now .. sub(record, 35, 50) .. 't' .. sub(record, 51, 62)
       end
     end

@@ -11,7 +11,7 @@ function rule.plain_record(raw)
   local body = raw
   if string.sub(raw, -1) == 'T' then
     local who = -40 - number(-40, -38)
-    r.back = {call = string.sub(raw, who, -41), print = string.sub(raw, -37, -18), at = number(-17, -2)}
+    r.back = {call = string.sub(raw, who, -41), print = string.sub(raw, -37, -18), at = math.max(number(-17, -2), r.since)}
     body = string.sub(raw, 1, who - 1)
   end
   r.client, r.request, r.metadata = string.match(body, '^([^\n]*)\n([^\n]*)\n(.*)\n$', 147)

@@ -14,7 +14,7 @@ function rule.waiter_of(id)
   return w
 end
 function rule.keep_waiter(w)
-  local life_of_it = w.state == 'waiting' and w.deadline + ask.memory or now + ask.memory
+  local life_of_it = w.state == 'waiting' and w.deadline + 3600000000 or now + ask.memory
   redis.call('SET', key('waiter', w.id), pack(w), 'PX', life(life_of_it))
 end
 
@@ -140,6 +140,7 @@ function rule.try_to_start(w)
   local slots = {}
   for i, want in ipairs(w.wants) do
     local l = found[i]
+    w.terms.replica = w.replica  -- which renews it, if the service is to
     local lease = rule.make_lease(l, w.client, want, w.terms, w.secrets[i])
     if w.remembered then lease.memos = {w.remembered} end
     if not here then
@@ -173,7 +174,7 @@ end
 
 -- Serves the head of the queue for as long as it fits. A multi request that starts frees the heads of its other queues, so
 -- those are looked at too. A step grants, and drops, a bounded number; `more` names the locks that have more to give.
-local more, work, working = {}, {}, false
+local work, working = {}, false
 function rule.serve(l)
   while l.waiting > 0 do
     local head = redis.call('ZRANGE', key('queue', l.name), 0, 0)[1]

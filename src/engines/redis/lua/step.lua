@@ -61,11 +61,18 @@ end
 
 -- --- replicas: a waiter lives as long as the replica that speaks for it
 
+function rule.somebody_is_there() redis.call('SET', tag .. 'heard', digits(now), 'PX', '3600000') end
 function rule.last_beat(replica)
   if not beats then
     beats = {}
     local all = redis.call('HGETALL', tag .. 'replicas')
-    for i = 1, #all, 2 do beats[all[i]] = tonumber(all[i + 1]) end
+    -- If nobody at all was heard, it was the store that was away, and nobody has died of that.
+    local was_away = (tonumber(redis.call('GET', tag .. 'heard')) or now) + ask.lapse / 2 < now
+    for i = 1, #all, 2 do
+      beats[all[i]] = was_away and now or tonumber(all[i + 1])
+      if was_away then redis.call('HSET', tag .. 'replicas', all[i], digits(now)) end
+    end
+    if was_away then rule.somebody_is_there() end
     if ask.me then beats[ask.me] = now end
   end
   return beats[replica] or 0

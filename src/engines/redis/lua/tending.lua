@@ -28,6 +28,7 @@ function rule.sweep()
     if not s then
       redis.call('ZREM', tag .. 'sessions_by_end', id)
       redis.call('ZREM', tag .. 'sessions', id)
+      redis.call('DEL', key('bound', id), key('bound_waiters', id))
       finished = true
     elseif s.ended then
       finished = rule.end_pieces(id, s)
@@ -41,6 +42,7 @@ function rule.sweep()
   -- What the dead have left: their waiters lose their places when the grace is over, their autoRenew leases are ours now.
   local adopted = {}
   rule.last_beat(ask.me)
+  rule.somebody_is_there()
   for replica, at in pairs(beats) do
     if at + ask.lapse <= now then
       for _, id in ipairs(redis.call('ZRANGE', key('of', replica), 0, SWEEP - 1)) do
@@ -90,6 +92,8 @@ end
 
 -- The replica that asks is alive. Those that have not been for long are forgotten.
 function rule.beat()
+  rule.last_beat(ask.me)
+  rule.somebody_is_there()
   redis.call('HSET', tag .. 'replicas', ask.me, digits(now))
   local all = redis.call('HGETALL', tag .. 'replicas')
   for i = 1, #all, 2 do

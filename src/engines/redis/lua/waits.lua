@@ -42,10 +42,10 @@ function rule.collect()
   local w = rule.waiter_of(ask.waiter)
   if not w then return rule.refusal(rule.why_of('engine_unavailable')) end  -- a failover has lost it
   for _, want in ipairs(w.wants) do rule.lock_at(want.name) end
+  -- Whoever speaks for it no longer must not hear of its grant: he would give it back, as one that nobody has received.
+  if w.epoch ~= ask.epoch or w.replica ~= ask.me then return {'elsewhere'} end
   if w.state == 'waiting' then
-    if w.deadline > now and (rule.attached(w) or rule.grace_end(w) > now) then
-      return w.epoch == ask.epoch and rule.queued(w) or {'elsewhere'}
-    end
+    if w.deadline > now and (rule.attached(w) or rule.grace_end(w) > now) then return rule.queued(w) end
     rule.give_up(w)
   end
   if w.state == 'refused' then return rule.refusal(w.why) end
@@ -55,6 +55,7 @@ function rule.collect()
       local why = rule.why_of('lock_not_held')
       return rule.refusal(why)
     end
+    if lease.told > 0 then return {'elsewhere'} end  -- by a repeat of the call, which has it
   end
   for _, slot in ipairs(w.slots) do
     local l = rule.lock_at(slot[1], true)
