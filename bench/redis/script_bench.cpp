@@ -181,6 +181,11 @@ int main(int count, char** words) {
   app.add_option("--pairs", pairs, "in a round")->capture_default_str();
   app.add_option("--rounds", rounds, "of each")->capture_default_str();
   app.add_option("--server", server, "its process id, to tell its processor time");
+  bool print_acquire = false;
+  app.add_flag(
+      "--print-acquire", print_acquire,
+      "only make the server ready, and print the words of an acquire of a random lock, each with a NUL "
+      "after it, for redis-benchmark -r");
   CLI11_PARSE(app, count, words);
 
   line to(port);
@@ -190,6 +195,18 @@ int main(int count, char** words) {
   // A fence under which everything may be granted, for an hour.
   const auto fence =
       incarnation.substr(0, 16) + std::string(16, '0') + std::string(64, '9') + std::string(16, '0');
+  if (print_acquire) {
+    to.ask({"SET", "dislock:fence", fence}, REDIS_REPLY_STATUS);
+    // Two numbers: with one, some locks would be taken already, and what follows is not the plain case.
+    const auto one = our_pairs(1, true);
+    for (auto word : one.front().take) {
+      if (const auto at = word.find("orders/0"); at != std::string::npos)
+        word.replace(at, 8, "orders/__rand_int____rand_int__");
+      std::fwrite(word.data(), 1, word.size(), stdout);
+      std::putchar('\0');
+    }
+    return 0;
+  }
   const auto trivial = trivial_pairs(pairs), ours = our_pairs(pairs, false),
              remembered = our_pairs(pairs, true);
   std::vector<double> rates[3], to_trivial[2];

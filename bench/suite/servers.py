@@ -90,6 +90,18 @@ class Server:
                 self.process.wait()
 
 
+class Redis(Server):
+    def ask(self, *words):
+        """What it answers to one command: a text; an error is a failure of the measurement."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as line:
+            line.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in (str(x).encode() for x in words)))
+            reply = line.makefile("rb")
+            head = reply.readline()
+            if head[:1] == b"-":
+                raise Failed(f"Redis: {head.decode().strip()}")
+            return (reply.read(int(head[1:])) if head[:1] == b"$" else head[1:].strip()).decode()
+
+
 class Park:
     """All servers of one run; a context manager that leaves nothing behind."""
 
@@ -111,7 +123,7 @@ class Park:
         self.started += 1
         folder = self.folder / f"{self.started}-{name}"
         folder.mkdir()
-        server = Server(name, kind, command_for(folder), folder, self.cores, port, environment)
+        server = (Redis if kind == "redis" else Server)(name, kind, command_for(folder), folder, self.cores, port, environment)
         self.running.append(server)
         return server.wait_until_ready()
 
@@ -127,6 +139,19 @@ class Park:
             words = [self.dislockd, "--engine", url, "--listen", "127.0.0.1", "--port", "0"]
             return words + (["--durability=async"] if engine == "embedded-async" else [])
         return self._start(engine, "dislock", command, environment=environment)
+
+    def redis(self):
+        """Keeps nothing on disk: what is measured is what locks cost, the same for everybody."""
+        port = free_port()
+
+        def command(folder):
+            return [find("redis-server"), "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", folder]
+        return self._start("redis", "redis", command, port)
+
+    def dislock_on(self, redis):
+        def command(folder):
+            return [self.dislockd, "--engine", f"redis://127.0.0.1:{redis.port}", "--listen", "127.0.0.1", "--port", "0"]
+        return self._start("dislockd", "dislock", command)
 
     def nginx(self, body):
         port = free_port()

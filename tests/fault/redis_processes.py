@@ -29,8 +29,8 @@ def die_with_parent():
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
-def start(command, stdout=subprocess.DEVNULL, **environment):
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=stdout, stderr=subprocess.DEVNULL, preexec_fn=die_with_parent,
+def start(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **environment):
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=stdout, stderr=stderr, preexec_fn=die_with_parent,
                             env={**os.environ, **environment})
 
 

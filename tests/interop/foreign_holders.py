@@ -9,8 +9,10 @@ Each reads commands from stdin and answers `yes`, `no` (somebody else has the lo
 """
 import pathlib
 import queue
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -29,7 +31,8 @@ class Holder:
 
     def __init__(self, name, command, redis_port):
         self.name = name
-        self.process = start([*command, str(redis_port)], stdout=subprocess.PIPE)
+        self.errors = tempfile.TemporaryFile()
+        self.process = start([*command, str(redis_port)], stdout=subprocess.PIPE, stderr=self.errors)
         self.answers = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -47,9 +50,18 @@ class Holder:
         try:
             said = self.answers.get(timeout=timeout)
         except queue.Empty:
-            raise AssertionError(f"{self.name} does not answer") from None
+            raise AssertionError(f"{self.name} does not answer; {self.last_words()}") from None
         assert said in ("yes", "no"), f"{self.name}: {said}"
         return said == "yes"
+
+    def last_words(self):
+        """What it was doing, of a process that is stuck; it is gone after that."""
+        state = next(line for line in pathlib.Path(f"/proc/{self.process.pid}/status").read_text().split("\n") if line.startswith("State"))
+        self.process.send_signal(signal.SIGQUIT)  # Go prints its stacks
+        self.process.send_signal(signal.SIGCONT)
+        self.process.wait(5)
+        self.errors.seek(0)
+        return f"{state}; {self.errors.read(6000).decode(errors='replace')}"
 
     def answered(self):
         return not self.answers.empty()
