@@ -105,7 +105,7 @@ def test_a_port_in_use_is_named_and_the_store_is_free_again():
 
 
 def test_unknown_engines_are_named_without_their_password():
-    for url in ("mysql://u:geheim@h/db", "embedded", "redis://u:geheim@h:port", "redlock://u:geheim@h", "memory://x", "", "embedded:"):
+    for url in ("mysql://u:geheim@h/db", "embedded", "redis://u:geheim@h:port", "redlock://u:geheim@h,i", "postgres://u:geheim@h", "memory://x", "", "embedded:"):
         got, text = start("--engine", url, "--port", "0")
         assert got in (1, 2) and text.strip(), f"{url!r}: exit status {got}: {text}"
         assert "geheim" not in text, text
