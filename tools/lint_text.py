@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Text files: no trailing blanks, no CR, a newline at the end, and no path of somebody's machine.
+"""Text files: no trailing blanks, no CR, a newline at the end, no unresolved merge, and no path of somebody's machine.
 
     tools/lint_text.py [--fix]      --fix repairs all but the paths
     tools/lint_text.py --list-cpp   our C++ files, NUL-separated, for other tools
@@ -47,6 +47,8 @@ def problems(path, text):
         line = next((i for i, (a, b) in enumerate(zip(text.split("\n"), repaired(text).split("\n")), 1) if a != b), text.count("\n"))
         found.append(f"{path}:{line}: trailing blank, CR, or no single newline at the end")
     for number, line in enumerate(text.split("\n"), 1):
+        if line.startswith(("<" * 7 + " ", ">" * 7 + " ")):
+            found.append(f"{path}:{number}: an unresolved merge")
         if match := MACHINE_PATH.search(line):
             found.append(f"{path}:{number}: a path of one machine ({match.group()}...)")
     return found
@@ -56,6 +58,7 @@ def self_test():
     assert repaired("a \r\nb\t\n\n") == "a\nb\n" and repaired("") == ""
     assert problems("x", "fine\n") == []
     assert len(problems("x", "no newline")) == 1
+    assert len(problems("x", "<" * 7 + " HEAD\n")) == 1
     bad = SLASH + "home" + SLASH + "ada" + SLASH + "x\n"
     assert len(problems("x", "see " + bad)) == 1 and problems("x", "https://example.org" + bad) == []
 
