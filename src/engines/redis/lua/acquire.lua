@@ -26,6 +26,7 @@ function rule.repeat_acquire(m)
       end
       redis.call('ZREM', w.attached and key('of', w.replica) or tag .. 'graces', w.id)
       redis.call('ZADD', key('of', ask.me), w.id, w.id)
+      rule.be_heard()
       w.epoch, w.attached, w.replica, w.grace_end = w.epoch + 1, true, ask.me, nil
       rule.keep_waiter(w)
       return rule.queued(w)

@@ -1,0 +1,186 @@
+// The rules in a real Redis, asked as two replicas of which one has not heard of what happened: states that
+// engines only get into when a link is cut at the right moment.
+#include "engines/redis/asking.hpp"
+#include "engines/redis/plain.hpp"
+#include "engines/redis/scripts.hpp"
+#include "engines/redis/telling.hpp"
+#include "engines/redis/wire/test_redis.hpp"
+
+#include <gmock/gmock.h>
+
+namespace dislock::redis {
+namespace {
+
+constexpr std::int64_t far = 9'000'000'000'000'000, past = 1'000'000'000'000'000;
+const std::string incarnation(40, 'a');
+
+class Rules : public testing::Test {
+ protected:
+  Rules() : line_(server_.port()) {
+    digest_ = line_.say({"SCRIPT", "LOAD", table_script}).text;
+    set_fence(far);
+  }
+  void set_fence(std::int64_t horizon) {
+    const auto n = [](std::int64_t number) { return std::to_string(number); };
+    line_.say({"SET", "dislock:fence",
+               incarnation.substr(0, 16) + n(past) + n(far) + n(far) + n(horizon) + n(horizon) + n(past)});
+  }
+
+  // What each of them says of itself.
+  static std::string rules_of(std::string_view replica) {
+    return ask::common({.side_prefix = "dislock:",
+                        .canonical_prefix = "lock:",
+                        .replica = std::string(replica),
+                        .waiter_grace = 5s,
+                        .request_memory = 30s,
+                        .replica_lapse = 3s,
+                        .ahead = 2s,
+                        .covered = 30s,
+                        .queue_max = 100});
+  }
+  static ask question(std::string_view replica, std::string_view verb) {
+    return ask(rules_of(replica), verb);
+  }
+
+  reply run(const script_words& words) {
+    const auto all = words.all();
+    std::vector<std::string> out{"EVALSHA", digest_, std::to_string(all.keys.size())};
+    out.insert(out.end(), all.keys.begin(), all.keys.end());
+    out.insert(out.end(), {incarnation, std::string(all.arguments.front()), std::to_string(far)});
+    out.insert(out.end(), all.arguments.begin() + 1, all.arguments.end());
+    const std::vector<std::string_view> views(out.begin(), out.end());
+    line_.send_words(views);
+    return line_.receive();
+  }
+  // The first word of the answer, or of the error.
+  std::string verdict(ask&& q) {
+    script_words words;
+    words.key({"dislock:fence"}).word({std::move(q).text()});
+    last_ = run(words);
+    const auto s = step::read(last_, {});
+    return s ? std::string(s->verdict()) : last_.text;
+  }
+  std::string acquire(std::string_view replica, std::string_view client, std::string_view request, lock_id id,
+                      duration wait = 0s, lock_mode mode = lock_mode::exclusive) {
+    const lock_want want{lock_name("a"), mode};
+    const std::pair<lock_id, renewal_token> secret{id, renewal_token{id.bits}};
+    auto q = question(replica, "acquire");
+    q.put_call({false, lock_name("a"), client_id(client), request_id(request)}, 7)
+        .put(std::span(&want, 1))
+        .put_secrets({&secret, 1})
+        .put("ttl", duration(20s))
+        .put("wait", wait)
+        .put("delay", duration(mode == lock_mode::exclusive ? 1s : 0s));
+    return verdict(std::move(q));
+  }
+  std::string release(std::string_view replica, lock_id id) { return give_or_renew(replica, "release", id); }
+  std::string give_or_renew(std::string_view replica, std::string_view verb, lock_id id) {
+    const lease_proof proof{lock_name("a"), id, {}};
+    auto q = question(replica, verb);
+    q.put_call({false, lock_name("a"), {}, {}}, 8).put(std::span(&proof, 1));
+    return verdict(std::move(q));
+  }
+  std::string collect(std::string_view replica, const std::string& waiter, std::int64_t epoch) {
+    auto q = question(replica, "collect");
+    q.put("waiter", std::string_view(waiter)).put("epoch", epoch);
+    return verdict(std::move(q));
+  }
+  // Behind a holder, through the first replica.
+  std::string wait_behind_a_holder() {
+    EXPECT_EQ(acquire("first", "holder", {}, holder_), "granted");
+    EXPECT_EQ(acquire("first", "alice", "r1", alice_, 60s), "queued");
+    return last_.at(1).at(1).text;
+  }
+
+  test_redis server_;
+  test_line line_;
+  std::string digest_;
+  reply last_;
+  const lock_id holder_{{1, 1}}, alice_{{2, 2}};
+  const renewal_token renewal_{{3, 3}};
+};
+
+TEST_F(Rules, AReplicaThatNoLongerSpeaksForAWaiterDoesNotCollectItsGrant) {
+  const auto alice = wait_behind_a_holder();
+  ASSERT_EQ(acquire("second", "alice", "r1", alice_, 60s), "queued") << "the same call, there";
+  ASSERT_EQ(release("second", holder_), "done");
+  EXPECT_EQ(collect("first", alice, 0), "elsewhere");
+  EXPECT_EQ(collect("first", alice, 1), "elsewhere");
+  EXPECT_EQ(collect("second", alice, 1), "granted");
+}
+
+TEST_F(Rules, AGrantThatARepeatWasToldOfIsNotCollectedByWhoSpokeForTheWaiter) {
+  const auto alice = wait_behind_a_holder();
+  ASSERT_EQ(release("second", holder_), "done");
+  ASSERT_EQ(acquire("second", "alice", "r1", alice_, 60s), "granted");
+  EXPECT_EQ(collect("first", alice, 0), "elsewhere");
+}
+
+TEST_F(Rules, AStoreThatWasAwayIsNotTakenForTheDeathOfItsReplicas) {
+  const auto alice = wait_behind_a_holder();
+  line_.say({"HSET", "dislock:replicas", "first", std::to_string(past)});
+  line_.say({"SET", "dislock:heard", std::to_string(past)});
+  ASSERT_EQ(verdict(question("second", "sweep")), "done");
+  ASSERT_EQ(release("second", holder_), "done");
+  EXPECT_EQ(collect("first", alice, 0), "granted");
+}
+
+TEST_F(Rules, AReplicaThatAloneWasNotHeardIsDead) {
+  ASSERT_EQ(acquire("first", "holder", {}, holder_), "granted");
+  ASSERT_EQ(acquire("first", "alice", {}, alice_, 60s), "queued");
+  const auto alice = last_.at(1).at(1).text;
+  ASSERT_EQ(verdict(question("second", "beat")), "done");
+  line_.say({"HSET", "dislock:replicas", "first", std::to_string(past)});
+  ASSERT_EQ(release("second", holder_), "done");
+  EXPECT_NE(collect("first", alice, 0), "granted");
+  EXPECT_EQ(line_.say({"EXISTS", "lock:a"}).number, 0);
+}
+
+TEST_F(Rules, AFullStoreStillRenewsAndTakesBack) {
+  for (const auto mode : {lock_mode::exclusive, lock_mode::shared}) {
+    line_.say({"CONFIG", "SET", "maxmemory", "1"});
+    EXPECT_THAT(acquire("first", "holder", {}, holder_, 0s, mode), testing::HasSubstr("OOM"));
+    line_.say({"CONFIG", "SET", "maxmemory", "0"});
+    ASSERT_EQ(acquire("first", "holder", {}, holder_, 0s, mode), "granted");
+    line_.say({"CONFIG", "SET", "maxmemory", "1"});
+    auto up = question("first", "raise");
+    up.put("seen", std::string_view(incarnation));
+    EXPECT_EQ(verdict(std::move(up)), "done");
+    EXPECT_EQ(give_or_renew("first", "renew", holder_), "done");
+    EXPECT_EQ(release("first", holder_), "done");
+  }
+}
+
+TEST_F(Rules, AFullStoreStillRenewsThePlainCase) {
+  const lock_want want{lock_name("a")};
+  acquire_request r;
+  r.client = client_id("alice");
+  r.wants = {&want, 1};
+  r.ttl = 20s;
+  const plain_terms terms{"dislock:", "lock:", rules_of("first") + '}', "8", 30s, 30s};
+  ASSERT_TRUE(read_plain(run(plain_acquire(terms, r, alice_, renewal_, 7))));
+  line_.say({"CONFIG", "SET", "maxmemory", "1"});
+  const lease_proof proof{lock_name("a"), alice_, {}};
+  renew_request again;
+  again.leases = {&proof, 1};
+  EXPECT_TRUE(read_plain(run(plain_renew(terms, again))));
+}
+
+TEST_F(Rules, ThePlainCaseEndsWithinTheConfirmedHorizon) {
+  const auto now = line_.say({"TIME"});
+  set_fence(std::atoll(now.at(0).text.c_str()) * 1'000'000 + 15'000'000);
+  const lock_want want{lock_name("a")};
+  acquire_request r;
+  r.client = client_id("alice");
+  r.wants = {&want, 1};
+  const plain_terms terms{"dislock:", "lock:", rules_of("first") + '}', "8", 30s, 30s};
+  r.ttl = 20s;
+  EXPECT_FALSE(read_plain(run(plain_acquire(terms, r, alice_, renewal_, 7))));
+  EXPECT_EQ(release("first", alice_), "done")
+      << "the rules have granted it, and their answer says how long it is";
+  r.ttl = 10s;
+  EXPECT_TRUE(read_plain(run(plain_acquire(terms, r, alice_, renewal_, 7))));
+}
+
+}  // namespace
+}  // namespace dislock::redis
