@@ -97,10 +97,20 @@ class Stage:
 
     def show_errors(self):
         """The lines of the log that a reader looks for first."""
-        lines = self.log_path.read_text(errors="replace").split("\n")
-        telling = [line for line in lines if re.search(r"\berror\b|CMake Error|Sanitizer|undefined reference|Assertion", line, re.I)]
-        for line in (telling or lines[-15:])[:15]:
-            print(f"   | {line[:200]}")
+        show_lines(telling_lines(self.log_path.read_text(errors="replace"),
+                                 r"(?i)\berror\b|CMake Error|Sanitizer|undefined reference|Assertion", 0))
+
+
+def telling_lines(text, pattern, after):
+    """The first lines that match, each with the `after` lines behind it; the last lines of the text where none does."""
+    lines = text.split("\n")
+    telling = sorted({n + more for n, line in enumerate(lines) if re.search(pattern, line) for more in range(after + 1)})
+    return ([lines[n] for n in telling if n < len(lines)] or lines[-15:])[:15]
+
+
+def show_lines(lines):
+    for line in lines:
+        print(f"   | {line[:200]}", flush=True)
 
 
 def end_group(process):
@@ -172,6 +182,7 @@ def count_junit(stage, report):
             stage.outcome.skipped += 1
         else:  # fail, or not run because its program is missing
             stage.fail(case.get("name") + (f" ({reason})" if reason else ""))
+            show_lines(telling_lines(case.findtext("system-out", ""), r"Failure$|Sanitizer|runtime error|Assertion", 8))
 
 
 def count_lines(stage, code, whole_text):
