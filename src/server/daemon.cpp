@@ -86,8 +86,9 @@ std::unique_ptr<dislock::engine> make_engine(const config& settings, asio::io_co
     std::fprintf(stderr, "dislockd: %s\n", opened.error().message.c_str());
     return nullptr;
   }
-  constexpr std::string_view redis_schemes[] = {"redis://", "rediss://", "redis+sentinel://",
-                                                "rediss+sentinel://"};
+  constexpr std::string_view redis_schemes[] = {"redis://",          "rediss://",
+                                                "redis+sentinel://", "rediss+sentinel://",
+                                                "redis+cluster://",  "rediss+cluster://"};
   if (std::ranges::any_of(redis_schemes, [&](auto scheme) { return url.starts_with(scheme); })) {
     const auto refuse = [&](const error& why) {
       std::fprintf(stderr, "dislockd: the engine %s: %s\n", redact_url(url).c_str(), why.detail.c_str());
@@ -103,6 +104,10 @@ std::unique_ptr<dislock::engine> make_engine(const config& settings, asio::io_co
     if (is_planted("plain_counter")) {
       options.plant_plain_counter = true;
       log::error("daemon", "planted bug: tokens without a watermark; for tests of the tests only");
+    }
+    if (is_planted("trusted_moves")) {
+      options.plant_trusted_moves = true;
+      log::error("daemon", "planted bug: a failover passes for a move; for tests of the tests only");
     }
     options.waiter_grace = settings.waiter_grace;
     options.request_memory = settings.request_memory;
@@ -131,10 +136,11 @@ std::unique_ptr<dislock::engine> make_engine(const config& settings, asio::io_co
                  made.error().detail.c_str());
     return nullptr;
   }
-  std::fprintf(stderr,
-               "dislockd: the engine %s is not one of memory:, embedded:/path, redis://host:port/db, "
-               "redis+sentinel://host:port,.../master and redlock://h1,h2,h3\n",
-               redact_url(url).c_str());
+  std::fprintf(
+      stderr,
+      "dislockd: the engine %s is not one of memory:, embedded:/path, redis://host:port/db, "
+      "redis+sentinel://host:port,.../master, redis+cluster://host:port,... and redlock://h1,h2,h3\n",
+      redact_url(url).c_str());
   return nullptr;
 }
 

@@ -171,6 +171,7 @@ const std::vector<engine_under_test>& all_engines() {
       {"EmbeddedSync", embedded_in(embedded::durability::sync)},
       {"EmbeddedAsync", embedded_in(embedded::durability::async)},
       {"Redis", make_redis_host},
+      {"RedisCluster", make_cluster_host},
       {"Redlock", make_redlock_host},
   };
   return engines;

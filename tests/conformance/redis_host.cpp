@@ -18,12 +18,17 @@ class redis_world::impl {
  public:
   impl(manual_clock& time, found how)
       : time_(time), port_(redis::free_port()), server_time_(time.now()), clock_(folder_.path("clock")) {
+    // A node of a Cluster writes nothing in its first seconds.
+    if (how == found::in_cluster) server_time_ -= std::chrono::seconds(3);
     clock_.set(server_time_);
-    server_.emplace(frozen_server_words(folder_, port_));
+    auto words = frozen_server_words(folder_, port_);
+    if (how == found::in_cluster) words.insert(words.end(), {"--cluster-enabled", "yes"});
+    server_.emplace(std::move(words));
     if (!redis::comes_true([&] { return redis::test_line(port_).open(); }))
       throw std::runtime_error("redis-server does not come up");
     url_ = "redis://127.0.0.1:" + std::to_string(port_);
     if (how == found::by_sentinel) start_sentinel();
+    if (how == found::in_cluster) form_cluster();
   }
 
   dislock::engine& add(const host_settings& settings, engine_listener& listener,
@@ -124,6 +129,17 @@ class redis_world::impl {
     url_ = "redis+sentinel://127.0.0.1:" + port + "/prod";
   }
 
+  void form_cluster() {
+    url_ = "redis+cluster://127.0.0.1:" + std::to_string(port_);
+    say("CLUSTER ADDSLOTSRANGE 0 16383");
+    if (!redis::comes_true(
+            [&] { return say("CLUSTER INFO").find("cluster_slots_ok:16384") != std::string::npos; }))
+      throw std::runtime_error("the Cluster has no slots");
+    set_clock_by(std::chrono::seconds(3));
+    if (!redis::comes_true([&] { return say("CLUSTER INFO").find("cluster_state:ok") != std::string::npos; }))
+      throw std::runtime_error("the Cluster does not come up");
+  }
+
   struct replica {
     std::unique_ptr<boost::asio::io_context> io;
     std::unique_ptr<manual_loop> loop;
@@ -157,7 +173,10 @@ class redis_world::impl {
   std::list<replica> replicas_;
 };
 
-redis_world::redis_world(manual_clock& time, found how) : impl_(std::make_unique<impl>(time, how)) {}
+redis_world::redis_world(manual_clock& time, found how)
+    : impl_(std::make_unique<impl>(time, how)),
+      shown_as_(how == found::in_cluster ? "{dislock}:key:" : "lock:"),
+      own_(how == found::in_cluster ? "{dislock}:" : "dislock:") {}
 redis_world::~redis_world() = default;
 engine& redis_world::add(const host_settings& settings, engine_listener& listener) {
   return impl_->add(settings, listener, failover, plain_counter);
@@ -195,8 +214,12 @@ namespace {
 
 class redis_host final : public engine_host {
  public:
-  redis_host(const host_settings& settings, manual_clock& time, engine_listener& listener)
-      : settings_(settings), listener_(listener), world_(time), engine_(&world_.add(settings, listener)) {}
+  redis_host(const host_settings& settings, manual_clock& time, engine_listener& listener,
+             redis_world::found how)
+      : settings_(settings),
+        listener_(listener),
+        world_(time, how),
+        engine_(&world_.add(settings, listener)) {}
 
   dislock::engine& engine() override { return *engine_; }
   bool run_until(const std::function<bool()>& done) override { return world_.run_until(done); }
@@ -231,7 +254,12 @@ class redis_host final : public engine_host {
 
 std::unique_ptr<engine_host> make_redis_host(const host_settings& settings, manual_clock& time,
                                              engine_listener& listener) {
-  return std::make_unique<redis_host>(settings, time, listener);
+  return std::make_unique<redis_host>(settings, time, listener, redis_world::found::directly);
+}
+
+std::unique_ptr<engine_host> make_cluster_host(const host_settings& settings, manual_clock& time,
+                                               engine_listener& listener) {
+  return std::make_unique<redis_host>(settings, time, listener, redis_world::found::in_cluster);
 }
 
 }  // namespace dislock::testing_engines

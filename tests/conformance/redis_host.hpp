@@ -13,12 +13,15 @@ namespace dislock::testing_engines {
 
 [[nodiscard]] std::unique_ptr<engine_host> make_redis_host(const host_settings& settings, manual_clock& time,
                                                            engine_listener& listener);
+/// A Cluster of one node, which has all the slots.
+[[nodiscard]] std::unique_ptr<engine_host> make_cluster_host(const host_settings& settings,
+                                                             manual_clock& time, engine_listener& listener);
 
 /// A redis-server of a test's own, whose wall clock stands still until the test moves it, and the engines on
 /// it, on one thread and one clock of their own. They end with the test, also where that crashes.
 class redis_world {
  public:
-  enum class found { directly, by_sentinel };
+  enum class found { directly, by_sentinel, in_cluster };
   explicit redis_world(manual_clock& time, found how = found::directly);
   ~redis_world();
   redis_world(const redis_world&) = delete;
@@ -42,6 +45,9 @@ class redis_world {
   /// Sets the server's clock: its time goes on from there as before.
   void set_clock_by(duration d);
   [[nodiscard]] std::uint16_t port() const;
+  /// The key of a lock that others see, and any other key of ours.
+  [[nodiscard]] std::string shown(const std::string& lock) const { return shown_as_ + lock; }
+  [[nodiscard]] std::string own(const std::string& key) const { return own_ + key; }
   /// What a redis-cli would say. Words separated by single spaces.
   std::string say(const std::string& command);
 
@@ -51,6 +57,7 @@ class redis_world {
  private:
   class impl;
   std::unique_ptr<impl> impl_;
+  const std::string shown_as_, own_;
 };
 
 }  // namespace dislock::testing_engines

@@ -53,6 +53,13 @@ class Replicas : public testing::TestWithParam<redis_world::found> {
     for (const auto& w : status(at, lock).waiters) out.push_back(w.client);
     return out;
   }
+  // What a call in Lua returns, which has no spaces in it.
+  std::vector<std::string> lines(const std::string& lua) {
+    std::istringstream all(world_.say("EVAL return(table.concat(" + lua + ",'\\n')) 0"));
+    std::vector<std::string> out;
+    for (std::string line; all >> line;) out.push_back(line);
+    return out;
+  }
   std::optional<acquire_answer> told(replica& at, const queued& q) {
     for (const auto& r : at.told.resolved)
       if (r.id == q.id && r.epoch == q.epoch) return r.outcome;
@@ -85,10 +92,12 @@ class Replicas : public testing::TestWithParam<redis_world::found> {
 };
 
 INSTANTIATE_TEST_SUITE_P(Of, Replicas,
-                         testing::Values(redis_world::found::directly, redis_world::found::by_sentinel),
+                         testing::Values(redis_world::found::directly, redis_world::found::by_sentinel,
+                                         redis_world::found::in_cluster),
                          [](const auto& how) {
-                           return how.param == redis_world::found::directly ? "OneRedis"
-                                                                            : "OneRedisThatSentinelNames";
+                           return how.param == redis_world::found::directly      ? "OneRedis"
+                                  : how.param == redis_world::found::by_sentinel ? "OneRedisThatSentinelNames"
+                                                                                 : "OneNodeOfACluster";
                          });
 
 TEST_P(Replicas, KeepEachOtherOut) {
@@ -218,28 +227,28 @@ TEST_P(Replicas, RenewTheAutoRenewedLeasesOfADeadOne) {
 }
 
 TEST_P(Replicas, ExcludeAndAreExcludedByWhoKnowsOnlyTheKey) {
-  EXPECT_EQ(world_.say("SET lock:a other NX PX 10000"), "OK");
+  EXPECT_EQ(world_.say("SET " + world_.shown("a") + " other NX PX 10000"), "OK");
   EXPECT_EQ(code(acquire(a_, "alice")), errc::lock_not_acquired);
   const auto bob = wait_at(a_, "bob");
-  EXPECT_EQ(world_.say("DEL lock:a"), "1");
+  EXPECT_EQ(world_.say("DEL " + world_.shown("a")), "1");
   world_.pass(1s);
   ASSERT_TRUE(granted_at(a_, bob)) << "looked at once a second";
-  EXPECT_EQ(world_.say("SET lock:a other NX PX 10000"), "");
-  EXPECT_EQ(world_.say("GET lock:a"), lease_of(outcome_of(a_, bob)).id.to_string());
+  EXPECT_EQ(world_.say("SET " + world_.shown("a") + " other NX PX 10000"), "");
+  EXPECT_EQ(world_.say("GET " + world_.shown("a")), lease_of(outcome_of(a_, bob)).id.to_string());
 }
 
 TEST_P(Replicas, LeaveAForeignKeyAlone) {
-  world_.say("RPUSH lock:list x");
+  world_.say("RPUSH " + world_.shown("list") + " x");
   EXPECT_EQ(code(acquire(a_, "alice", on("list"))), errc::lock_not_acquired);
   const auto forced = await<answer<dislock::forced>>(
       [&](auto done) { a_.is->force_release(lock_name("list"), {}, {}, "a test", std::move(done)); });
   EXPECT_THAT(forced->tokens, IsEmpty());
-  EXPECT_EQ(world_.say("LLEN lock:list"), "1");
+  EXPECT_EQ(world_.say("LLEN " + world_.shown("list")), "1");
 }
 
 TEST_P(Replicas, EndALeaseWhoseKeyWasTakenAway) {
   const auto alice = hold(a_, "alice");
-  world_.say("DEL lock:a");
+  world_.say("DEL " + world_.shown("a"));
   EXPECT_FALSE(status(b_).locked);
   EXPECT_FALSE(release(a_, alice.id));
 }
@@ -251,11 +260,9 @@ TEST_P(Replicas, LeaveNothingButTheFenceInTheStore) {
   ASSERT_TRUE(granted_at(b_, bob));
   ASSERT_TRUE(release(b_, lease_of(outcome_of(b_, bob)).id));
   world_.pass(120s);
-  std::istringstream all(world_.say("EVAL return(table.concat(redis.call('KEYS','*'),'\\n')) 0"));
-  std::vector<std::string> keys;
-  for (std::string key; all >> key;) keys.push_back(key);
-  EXPECT_THAT(keys, UnorderedElementsAre("dislock:fence", "dislock:arrivals", "dislock:counts",
-                                         "dislock:events", "dislock:replicas", "dislock:heard"));
+  EXPECT_THAT(lines("redis.call('KEYS','*')"),
+              UnorderedElementsAre(world_.own("fence"), world_.own("arrivals"), world_.own("counts"),
+                                   world_.own("events"), world_.own("replicas"), world_.own("heard")));
 }
 
 }  // namespace

@@ -17,6 +17,8 @@ constexpr int most_raises = 3;
 void script_engine::acquire(const acquire_request& r, completion<acquire_answer> done) {
   // Without a bound nobody could settle it; see `settle`.
   if (!r.id.empty() && !watch_->latest_store_time()) return done(refuse(errc::engine_unavailable));
+  for (const auto& w : r.wants)
+    if (prefixes_.reserve(w.name.view())) return done(refuse(errc::invalid_lock_name));
   auto wanted = std::make_shared<asked>();
   wanted->client = r.client.view();
   for (const auto& w : r.wants) wanted->locks.emplace_back(w.name.view());
@@ -28,9 +30,7 @@ void script_engine::acquire(const acquire_request& r, completion<acquire_answer>
     wanted->words =
         std::make_shared<script_words>(plain_acquire(plain_, r, wanted->id, wanted->renewal, print_of(r)));
   } else {
-    auto words = std::make_shared<script_words>();
-    words->key({options_.side_prefix, "fence"}).word({spell_out(r)});
-    wanted->words = std::move(words);
+    wanted->words = words_of(spell_out(r));
   }
   ask_for(std::move(wanted), 0, std::move(done));
 }

@@ -26,6 +26,7 @@ struct house_rules {
   std::size_t queue_max = 0;
   bool exclusive_failover =
       true;                    ///< nothing is granted after a failover until what may have been lost is over
+  bool cluster = false;        ///< the store may be a slot that moves from one server to another
   bool plain_counter = false;  ///< a planted bug: tokens without a watermark
 };
 

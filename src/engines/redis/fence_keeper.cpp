@@ -2,6 +2,7 @@
 
 #include "base/log.hpp"
 #include "engines/redis/asking.hpp"
+#include "engines/redis/wire/slots.hpp"
 
 #include <algorithm>
 
@@ -21,8 +22,13 @@ constexpr duration longest_call = 1500ms;
 
 void fence_keeper::raise(unique_function<void(bool)> done) {
   if (stopped_) return done(false);
-  waiting_.push_back({0, false, std::move(done)});
+  ask_later(std::move(done), 0);
   begin();
+}
+
+void fence_keeper::ask_later(unique_function<void(bool)> done, std::uint64_t connection) {
+  const auto until = settings_.cluster ? later(network_time_.now(), settings_.call_timeout) : instant{};
+  waiting_.push_back({connection, false, until, std::move(done)});
 }
 
 bool fence_keeper::covers(std::int64_t store_end, std::uint64_t connection) const noexcept {
@@ -34,7 +40,7 @@ void fence_keeper::secure(std::int64_t store_end, std::uint64_t connection,
                           unique_function<void(bool)> done) {
   if (covers(store_end, connection)) return done(true);
   if (stopped_) return done(false);
-  waiting_.push_back({connection, false, std::move(done)});
+  ask_later(std::move(done), connection);
   begin();
 }
 
@@ -46,7 +52,7 @@ void fence_keeper::look() {
 
 void fence_keeper::on_connected(std::uint64_t connection, std::string_view incarnation) {
   main_[1] = std::move(main_[0]);
-  main_[0] = {connection, std::string(incarnation)};
+  main_[0] = {connection, std::string(incarnation), std::nullopt};
 }
 
 void fence_keeper::stop() {
@@ -56,8 +62,8 @@ void fence_keeper::stop() {
 }
 
 const std::string* fence_keeper::incarnation_of(std::uint64_t connection) const noexcept {
-  for (const auto& [number, incarnation] : main_)
-    if (number == connection && number != 0) return &incarnation;
+  for (const auto& m : main_)
+    if (m.connection == connection && connection != 0) return &m.incarnation;
   return nullptr;
 }
 
@@ -68,21 +74,27 @@ instant fence_keeper::by() const {
 void fence_keeper::begin() {
   if (running_) return;
   running_ = true;
-  static constexpr std::string_view server[] = {"INFO", "server"}, replication[] = {"INFO", "replication"};
-  const command_words both[] = {server, replication};
-  client_.call_together({.lane = lane_kind::side}, both, by(), [this](const response& got) { on_info(got); });
+  static constexpr std::string_view server[] = {"INFO", "server"}, replication[] = {"INFO", "replication"},
+                                    nodes[] = {"CLUSTER", "NODES"};
+  const command_words all[] = {server, replication, nodes};
+  client_.call_together({.lane = lane_kind::side}, std::span(all, settings_.cluster ? 3 : 2), by(),
+                        [this](const response& got) { on_info(got); });
 }
 
 void fence_keeper::on_info(const response& got) {
-  if (!got || got->items.size() != 2) {
-    state_.trouble = got ? "INFO was refused" : got.error().detail;
+  if (!got || got->items.size() != (settings_.cluster ? 3U : 2U)) {
     served_.swap(waiting_);
+    if (!got) return lost_touch(got.error());
+    state_.trouble = "INFO was refused";
     return finish(false);
   }
   looked_at_ = network_time_.now();
   const server_facts said(got->items[0].text + "\r\n" + got->items[1].text);
   connected_replicas_ = said.connected_replicas();
+  known_replicas_ = settings_.cluster ? replicas_of_asked(got->items[2].text) : client_.known_replicas();
   seen_ = said.incarnation();
+  said_ = {
+      std::chrono::seconds(said.number("uptime_in_seconds")), said.number("second_repl_offset") != -1, {}};
   const auto* main = client_.facts();
   if (!said.is_primary() || seen_.empty() || (main && main->incarnation() != seen_)) {
     served_.swap(waiting_);
@@ -93,21 +105,25 @@ void fence_keeper::on_info(const response& got) {
   raise_over(got->connection);
 }
 
-void fence_keeper::raise_over(std::uint64_t connection) {
-  served_.swap(waiting_);
+// `fate`: what is known of how the slot came from the `former` store.
+void fence_keeper::raise_over(std::uint64_t connection, std::string_view fate, std::string_view former) {
+  if (fate.empty()) served_.swap(waiting_);
   ask q(settings_.rules, "raise");
   q.put("seen", std::string_view(seen_));
+  if (!fate.empty()) q.put(fate, former);
   if (horizon_ > 0) q.put("floor_ceiling", ceiling_).put("floor_horizon", horizon_);
   const auto text = std::move(q).text();
   const auto latest = user_.latest_store_time();
   const auto limit = latest ? std::to_string(*latest) : std::string();
   const std::string_view arguments[] = {text, limit};
 
-  state_.replicas.known = std::max<std::int64_t>(client_.known_replicas(), connected_replicas_);
+  state_.replicas.known = std::max(known_replicas_, connected_replicas_);
   const bool asked = settings_.terms.acks != acks_policy::none && connected_replicas_ > 0;
   const auto acks = std::to_string(std::min(state_.replicas.known, connected_replicas_));
   const std::string_view wait[] = {"WAIT", acks, acks_timeout_ms};
+  const std::vector<std::string_view> keys(settings_.keys.begin(), settings_.keys.end());
   script_call call;
+  call.keys = keys;
   call.arguments = arguments;
   call.stamped = true;
   if (asked) call.then = wait;
@@ -121,7 +137,7 @@ void fence_keeper::on_raised(const response& got, instant sent, std::uint64_t co
     state_.trouble = std::move(why);
     finish(false);
   };
-  if (!got) return fail(got.error().detail);
+  if (!got) return lost_touch(got.error());
   const bool asked = got->items.size() == 2;  // the script's answer, and the number of acknowledgements
   const reply& told = asked ? got->at(0) : *got;
   const auto s = step::read(told, sent);
@@ -130,6 +146,7 @@ void fence_keeper::on_raised(const response& got, instant sent, std::uint64_t co
     user_.on_clock_ahead(sent, s->time().now, s->out().at(1).number);
     return fail("the clock of the store was set");
   }
+  if (s->verdict() == "moved") return judge_move(connection, s->out().at(1).text);
   const auto& row = s->out().at(1);
   if (row.at(0).number != 1) {
     renew_connections("a connection has an older incarnation");
@@ -160,7 +177,9 @@ void fence_keeper::confirm_over(std::uint64_t connection, std::int64_t ceiling, 
   q.put("seen", std::string_view(seen_)).put("ceiling", ceiling).put("horizon", horizon);
   const auto text = std::move(q).text();
   const std::string_view arguments[] = {text, ""};
+  const std::vector<std::string_view> keys(settings_.keys.begin(), settings_.keys.end());
   script_call call;
+  call.keys = keys;
   call.arguments = arguments;
   call.stamped = true;
   client_.run({.lane = lane_kind::side, .connection = connection}, call, by(),
@@ -172,9 +191,45 @@ void fence_keeper::confirm_over(std::uint64_t connection, std::int64_t ceiling, 
                   ceiling_ = ceiling;
                   horizon_ = horizon;
                 }
-                state_.trouble = counts ? "" : got ? "another incarnation was there" : got.error().detail;
+                if (!got) return lost_touch(got.error());
+                state_.trouble = counts ? "" : "another incarnation was there";
                 finish(counts);
               });
+}
+
+// The record is that of another server. Of one that was promoted, or started again, it is not known what else
+// it has not got.
+void fence_keeper::judge_move(std::uint64_t connection, std::string former) {
+  const auto now = user_.now();
+  const auto since = client_.serving_since();
+  said_.connected = since ? network_time_.now() - *since : duration();
+  const auto* from = std::find_if(std::begin(main_), std::end(main_), [&](const auto& m) {
+    return m.answered_at && m.incarnation.starts_with(former);
+  });
+  const bool known = from != std::end(main_) && is_unbroken(said_, now - *from->answered_at);
+  const auto go_on = [this, connection, former](bool given_away) {
+    if (!given_away) {
+      log::warn("redis", "the slot has another server: what that may have lost is waited for");
+      return raise_over(connection, "lost", former);
+    }
+    log::info("redis", "the slot was moved to another server");
+    for (auto& m : main_)
+      if (m.incarnation.starts_with(former)) m.incarnation = seen_;  // whatever was decided there is here
+    raise_over(connection, "moved_from", former);
+  };
+  if (settings_.plant_trusted_moves) return go_on(true);
+  if (!known) return go_on(false);
+  client_.has_left(former, this->by(), [this, go_on](bool given_away) {
+    if (!stopped_) go_on(given_away);
+  });
+}
+
+// Nobody has said no: where a slot is moving, somebody will answer later.
+void fence_keeper::lost_touch(const failure& why) {
+  state_.trouble = why.detail;
+  out_of_touch_ =
+      settings_.cluster && (why.why == failure::cause::deadline || why.why == failure::cause::lost);
+  finish(false);
 }
 
 void fence_keeper::renew_connections(std::string why) {
@@ -187,12 +242,16 @@ void fence_keeper::renew_connections(std::string why) {
 void fence_keeper::finish(bool confirmed) {
   running_ = false;
   auto served = std::exchange(served_, {});
-  const bool elsewhere = std::exchange(elsewhere_, false);
+  const bool elsewhere = std::exchange(elsewhere_, false), retry = std::exchange(out_of_touch_, false);
   if (!confirmed) state_.last.confirmed = false;
   user_.on_round();
   for (auto& w : served) {
     if (elsewhere && w.connection == 0 && !w.again && !stopped_) {
-      waiting_.push_back({0, true, std::move(w.done)});
+      waiting_.push_back({0, true, w.until, std::move(w.done)});
+      continue;
+    }
+    if (retry && !stopped_ && network_time_.now() < w.until) {
+      waiting_.push_back(std::move(w));
       continue;
     }
     const auto* told_by = w.connection == 0 ? &confirmed_for_ : incarnation_of(w.connection);

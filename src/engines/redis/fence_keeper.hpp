@@ -1,6 +1,7 @@
 // The replicated watermark: what tokens and ends may reach, raised and confirmed by the replicas.
 #pragma once
 
+#include "engines/redis/handover.hpp"
 #include "engines/redis/store_checks.hpp"
 #include "engines/redis/telling.hpp"
 #include "engines/redis/wire/client.hpp"
@@ -39,16 +40,24 @@ class fence_keeper_user {
 /// Without enough acknowledgements nothing is confirmed, and grants stop by themselves when tokens reach the
 /// ceiling: also on a primary that does not know that it is not one any more.
 ///
+/// On a Cluster the slot may be moved to another server, which loses nothing, or come to one by a failover.
+/// Who finds the record of another incarnation is told of that (`moved`); the raise says whether it is known
+/// that the slot was given away (see handover.hpp). Until it has arrived, rounds are tried again for as long
+/// as those who wait for them have time.
+///
 /// Invariant: an end that `covers` says yes to is not beyond a horizon that the replicas have confirmed, in
 /// the store that told it. One strand; calls back from the client's answers, never from inside of a call, but
 /// for `stop`.
 class fence_keeper {
  public:
   struct settings {
-    std::string rules;  ///< as ask::common made them
+    std::string rules;              ///< as ask::common made them
+    std::vector<std::string> keys;  ///< of every call
+    bool cluster = false;
     failover_terms terms;
     duration ahead{};  ///< of tokens: how long a primary that has lost its replicas goes on
     duration call_timeout{};
+    bool plant_trusted_moves = false;
   };
   fence_keeper(redis_client& client, const clock& network_time, settings s, fence_keeper_user& user)
       : client_(client), network_time_(network_time), settings_(std::move(s)), user_(user) {}
@@ -65,6 +74,11 @@ class fence_keeper {
   void look();
   /// The main connection that answers come over from now on.
   void on_connected(std::uint64_t connection, std::string_view incarnation);
+  /// A script was run by the slot's server, asked at `sent`, over that connection.
+  void on_answered(std::uint64_t connection, instant sent) noexcept {
+    for (auto& m : main_)
+      if (m.connection == connection) m.answered_at = sent;
+  }
   /// Nobody waits any more.
   void stop();
 
@@ -82,13 +96,17 @@ class fence_keeper {
   struct wish {
     std::uint64_t connection = 0;  // 0: any
     bool again = false;            // it was asked for before, of a store that is not the one any more
+    instant until{};               // on a Cluster: so long it may be tried again, where no answer comes
     unique_function<void(bool)> done;
   };
   void begin();
   void on_info(const response& got);
-  void raise_over(std::uint64_t connection);
+  void raise_over(std::uint64_t connection, std::string_view fate = {}, std::string_view former = {});
   void on_raised(const response& got, instant sent, std::uint64_t connection);
+  void judge_move(std::uint64_t connection, std::string former);
   void confirm_over(std::uint64_t connection, std::int64_t ceiling, std::int64_t horizon);
+  void ask_later(unique_function<void(bool)> done, std::uint64_t connection);
+  void lost_touch(const failure& why);
   void renew_connections(std::string why);
   void finish(bool confirmed);
   [[nodiscard]] instant by() const;
@@ -99,13 +117,19 @@ class fence_keeper {
   const settings settings_;
   fence_keeper_user& user_;
 
-  bool running_ = false, stopped_ = false, elsewhere_ = false;
+  bool running_ = false, stopped_ = false, elsewhere_ = false, out_of_touch_ = false;
   std::vector<wish> waiting_, served_;  // for the next raise; by the one that is under way
   instant looked_at_{};
-  std::string seen_;  // the incarnation, by the newest INFO
-  std::int64_t connected_replicas_ = 0;
-  std::pair<std::uint64_t, std::string> main_[2];  // the newest main connections
-  std::string confirmed_for_;                      // the incarnation of these:
+  newcomer_facts said_;  // by the server, of itself
+  std::string seen_;     // the incarnation, by the newest INFO
+  std::int64_t connected_replicas_ = 0, known_replicas_ = 0;
+  struct main_connection {
+    std::uint64_t connection = 0;
+    std::string incarnation;
+    std::optional<instant> answered_at;  // when the newest question was sent that it brought an answer to
+  };
+  main_connection main_[2];    // the newest ones
+  std::string confirmed_for_;  // the incarnation of these:
   std::int64_t ceiling_ = 0, horizon_ = 0;
   state state_;
 };

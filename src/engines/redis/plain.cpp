@@ -72,6 +72,9 @@ void add_memo(script_words& out, const plain_terms& terms, lock_name name, clien
   if (!request.empty())
     out.key({terms.side_prefix, "m:", name.view(), "\n", client.view(), "\n", request.view()});
 }
+void add_last_key(script_words& out, const plain_terms& terms) {
+  if (!terms.nothing.empty()) out.key({terms.nothing});
+}
 // The client, if one is named, and where he ends.
 void add_client(script_words& out, client_id client) {
   out.word({client.view(), client.empty() ? "" : "\n"})
@@ -133,6 +136,7 @@ script_words plain_acquire(const plain_terms& terms, const acquire_request& r, l
   add_keys(out, terms, name);
   out.key({terms.side_prefix, "fence"});
   add_memo(out, terms, name, r.client, r.request);
+  add_last_key(out, terms);
   const auto life = in_ms(r.ttl) + 1;  // the store counts it from its own millisecond
   const secret_text id_text(id);
   out.word({terms.house_rules}).word({"acquire"}).word({terms.prefix_length}).word({id_text});
@@ -149,6 +153,7 @@ script_words plain_release(const plain_terms& terms, const release_request& r, s
   script_words out;
   add_keys(out, terms, lease.name);
   add_memo(out, terms, lease.name, r.client, r.request);
+  add_last_key(out, terms);
   out.word({terms.house_rules}).word({"release"}).word({terms.prefix_length}).word({secret_text(lease.id)});
   add_client(out, r.client);
   const auto call_length = r.client.view().size() + 1 + r.request.view().size();
@@ -162,6 +167,7 @@ script_words plain_renew(const plain_terms& terms, const renew_request& r) {
   script_words out;
   add_keys(out, terms, lease.name);
   out.key({terms.side_prefix, "fence"});
+  add_last_key(out, terms);
   out.word({terms.house_rules}).word({"renew"}).word({terms.prefix_length});
   out.word({secret_text(lease.id)}).word({secret_text(lease.renewal)});
   add_client(out, r.client);

@@ -12,8 +12,6 @@ namespace dislock {
 
 struct redis_engine_options {
   redis::store_url url;
-  std::string canonical_prefix = "lock:";  ///< of the keys that other libraries see; may be empty
-  std::string side_prefix = "dislock:";    ///< of everything else that we keep
   duration waiter_grace = std::chrono::seconds(5);
   duration request_memory = std::chrono::seconds(30);
   std::size_t queue_max = 10'000;
@@ -21,11 +19,13 @@ struct redis_engine_options {
   std::size_t event_log_size = 10'000;
   duration call_timeout = std::chrono::seconds(5);  ///< of one question to the store
   redis::failover_terms failover;                   ///< unless the URL says otherwise
-  bool plant_plain_counter = false;  ///< for tests of the tests: no watermark, no pause after a failover
+  // For tests of the tests:
+  bool plant_plain_counter = false;  ///< no watermark, no pause after a failover
+  bool plant_trusted_moves = false;  ///< on a Cluster, a failover is taken for a slot that was moved
 };
 
-/// `redis://`: the rules of core/lock_table, written a second time as scripts that run inside of Redis. Any
-/// number of these on one store behave as one.
+/// `redis://`, `redis+sentinel://`, `redis+cluster://`: the rules of core/lock_table, written a second time
+/// as scripts that run inside of Redis. Any number of these on one store behave as one.
 ///
 /// The engine's instants are those of `where`, onto which the store's are put answer by answer. `io` is run
 /// by the strand's thread.

@@ -27,7 +27,7 @@ class Rules : public testing::Test {
   }
 
   // What each of them says of itself.
-  static std::string rules_of(std::string_view replica) {
+  std::string rules_of(std::string_view replica) const {
     return ask::common({.side_prefix = "dislock:",
                         .canonical_prefix = "lock:",
                         .replica = std::string(replica),
@@ -36,17 +36,16 @@ class Rules : public testing::Test {
                         .replica_lapse = 3s,
                         .ahead = 2s,
                         .covered = 30s,
-                        .queue_max = 100});
+                        .queue_max = 100,
+                        .cluster = in_cluster_});
   }
-  static ask question(std::string_view replica, std::string_view verb) {
-    return ask(rules_of(replica), verb);
-  }
+  ask question(std::string_view replica, std::string_view verb) const { return ask(rules_of(replica), verb); }
 
   reply run(const script_words& words) {
     const auto all = words.all();
     std::vector<std::string> out{"EVALSHA", digest_, std::to_string(all.keys.size())};
     out.insert(out.end(), all.keys.begin(), all.keys.end());
-    out.insert(out.end(), {incarnation, std::string(all.arguments.front()), std::to_string(far)});
+    out.insert(out.end(), {stamp_, std::string(all.arguments.front()), std::to_string(far)});
     out.insert(out.end(), all.arguments.begin() + 1, all.arguments.end());
     const std::vector<std::string_view> views(out.begin(), out.end());
     line_.send_words(views);
@@ -92,6 +91,8 @@ class Rules : public testing::Test {
     return last_.at(1).at(1).text;
   }
 
+  bool in_cluster_ = false;
+  std::string stamp_ = incarnation;  // of whoever has the slot
   test_redis server_;
   test_line line_;
   std::string digest_;
@@ -180,6 +181,75 @@ TEST_F(Rules, ThePlainCaseEndsWithinTheConfirmedHorizon) {
       << "the rules have granted it, and their answer says how long it is";
   r.ttl = 10s;
   EXPECT_TRUE(read_plain(run(plain_acquire(terms, r, alice_, renewal_, 7))));
+}
+
+// A record of another store: of which it is not known yet whether it gave the slot away.
+class RulesOfAnotherServersSlot : public Rules {
+ protected:
+  RulesOfAnotherServersSlot() {
+    in_cluster_ = true;
+    EXPECT_EQ(acquire("first", "holder", {}, holder_), "granted");
+    set_fence(far / 2);
+    stamp_ = other_;
+  }
+  std::string raise(std::string_view fate = {}, const std::string& former = {}) {
+    auto up = question("first", "raise");
+    up.put("seen", std::string_view(other_));
+    if (!fate.empty()) up.put(fate, std::string_view(former));
+    return verdict(std::move(up));
+  }
+  std::string written_by() { return line_.say({"GETRANGE", "dislock:fence", "0", "15"}).text; }
+  std::int64_t closed_until() { return last_.at(1).at(1).at(3).number; }
+
+  const std::string other_ = std::string(40, 'b'), former_ = incarnation.substr(0, 16);
+};
+
+TEST_F(RulesOfAnotherServersSlot, DecideNothing) {
+  const auto before = line_.say({"GET", "dislock:fence"}).text;
+  EXPECT_EQ(acquire("first", "alice", {}, alice_), "moved");
+  EXPECT_EQ(last_.at(1).at(1).text, former_);
+  EXPECT_EQ(release("first", holder_), "moved");
+  EXPECT_EQ(verdict(question("first", "sweep")), "moved");
+  EXPECT_EQ(verdict(question("first", "stepped")), "moved");
+  EXPECT_EQ(raise(), "moved");
+  EXPECT_EQ(raise("moved_from", other_.substr(0, 16)), "moved") << "that is somebody else";
+  EXPECT_EQ(raise("lost", other_.substr(0, 16)), "moved");
+  EXPECT_EQ(line_.say({"GET", "dislock:fence"}).text, before);
+}
+
+TEST_F(RulesOfAnotherServersSlot, GoOnWhenItWasMoved) {
+  ASSERT_EQ(raise("moved_from", former_), "done");
+  EXPECT_EQ(closed_until(), past) << "as it was";
+  EXPECT_EQ(written_by(), other_.substr(0, 16));
+  EXPECT_EQ(line_.say({"GETRANGE", "dislock:fence", "48", "63"}).text, std::string(16, '0'))
+      << "its replicas have confirmed nothing yet";
+  EXPECT_EQ(line_.say({"GETRANGE", "dislock:fence", "16", "31"}).text, std::to_string(past))
+      << "the last token";
+  EXPECT_EQ(release("first", holder_), "done");
+}
+
+TEST_F(RulesOfAnotherServersSlot, PauseWhenItWasLost) {
+  ASSERT_EQ(raise("lost", former_), "done");
+  EXPECT_EQ(closed_until(), far / 2);
+  EXPECT_EQ(written_by(), other_.substr(0, 16));
+  EXPECT_EQ(line_.say({"GETRANGE", "dislock:fence", "16", "31"}).text, std::to_string(far))
+      << "tokens go on above the ceiling";
+}
+
+TEST_F(RulesOfAnotherServersSlot, PutTheClockAfterTheMove) {
+  // The new server's clock is ahead of what the old one's can show: first whose slot it is, then that.
+  const auto limit = past;
+  const auto asked = [&](ask&& q) {
+    const auto text = std::move(q).text();
+    last_ = line_.say({"EVALSHA", digest_, "1", "dislock:fence", other_, text, std::to_string(limit)});
+    const auto s = step::read(last_, {});
+    return s ? std::string(s->verdict()) : last_.text;
+  };
+  EXPECT_EQ(asked(question("first", "sweep")), "moved");
+  auto up = question("first", "raise");
+  up.put("seen", std::string_view(other_)).put("moved_from", std::string_view(former_));
+  EXPECT_EQ(asked(std::move(up)), "done");
+  EXPECT_EQ(asked(question("first", "sweep")), "clock");
 }
 
 }  // namespace

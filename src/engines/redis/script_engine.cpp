@@ -17,8 +17,8 @@ constexpr duration lapse = seconds(3);
 constexpr duration ceiling_ahead = seconds(2);
 // The longest ttl of a plain lock.
 constexpr duration longest_plain = seconds(30);
-// How often a question is asked again because the store's clock was ahead.
-constexpr int most_clocks = 5;
+// How often a question is asked again because the store's clock was ahead, and because its slot has moved.
+constexpr int most_clocks = 5, most_moves = 3;
 
 std::string make_replica_name() {
   system_secrets secrets;
@@ -27,23 +27,27 @@ std::string make_replica_name() {
 
 }  // namespace
 
-script_engine::script_engine(loop& where, const clock& time, redis_engine_options options)
+script_engine::script_engine(loop& where, const clock& time, redis_engine_options options,
+                             key_prefixes prefixes)
     : options_(std::move(options)),
+      prefixes_(std::move(prefixes)),
       loop_(where),
       network_time_(time),
       events_(options_.event_log_size),
       me_(make_replica_name()),
-      common_(ask::common({options_.side_prefix, options_.canonical_prefix, me_, options_.waiter_grace,
+      common_(ask::common({prefixes_.own, prefixes_.canonical, me_, options_.waiter_grace,
                            options_.request_memory, lapse, ceiling_ahead, options_.failover.quarantine,
                            options_.queue_max, options_.failover.exclusive && !options_.plant_plain_counter,
-                           options_.plant_plain_counter})) {
-  plain_ = {
-      options_.side_prefix,
-      options_.canonical_prefix,
-      common_ + '}',
-      std::to_string(options_.side_prefix.size()),
-      options_.request_memory,
-      options_.plant_plain_counter ? duration() : std::min(options_.failover.quarantine, longest_plain)};
+                           options_.url.what == store_url::kind::cluster, options_.plant_plain_counter})),
+      keys_{prefixes_.own + "fence"} {
+  if (options_.url.what == store_url::kind::cluster) keys_.push_back(prefixes_.own + "nothing");
+  plain_ = {prefixes_.own,
+            prefixes_.canonical,
+            common_ + '}',
+            std::to_string(prefixes_.own.size()),
+            options_.request_memory,
+            options_.plant_plain_counter ? duration() : std::min(options_.failover.quarantine, longest_plain),
+            keys_.size() > 1 ? keys_.back() : std::string()};
   about_.engine = "redis";
   about_.grade = guarantee_class::c;
   about_.fifo = about_.shared = about_.semaphore = about_.multi = about_.sessions = about_.lock_delay = true;
@@ -64,14 +68,15 @@ void script_engine::count_now() {
 std::optional<error> script_engine::connect(boost::asio::io_context& io) {
   client_settings s;
   s.url = options_.url;
+  if (options_.url.what == store_url::kind::cluster) s.home_key = keys_.front();
   s.scripts = {std::string(table_script), std::string(events_script)};
   auto made = redis_client::make(io, network_time_, std::move(s), *this);
   if (!made) return made.error();
   client_ = std::move(*made);
   watch_ = std::make_unique<store_watch>(
       *client_, loop_, network_time_,
-      store_watch::settings{common_, options_.side_prefix + "fence", options_.url.what, options_.failover,
-                            ceiling_ahead, options_.call_timeout},
+      store_watch::settings{common_, keys_, options_.url.what, options_.failover, ceiling_ahead,
+                            options_.call_timeout, options_.plant_trusted_moves},
       about_);
   return std::nullopt;
 }
@@ -87,7 +92,7 @@ engine_health script_engine::health() const {
 void script_engine::start(engine_listener& listener) {
   listener_ = &listener;
   loop_.on_wake([this] { wake(); });
-  client_->subscribe({options_.side_prefix + "news", options_.side_prefix + "to:" + me_});
+  client_->subscribe({prefixes_.own + "news", prefixes_.own + "to:" + me_});
   client_->start();
 }
 
@@ -113,14 +118,19 @@ void script_engine::on_connected(const address&, const server_facts& facts, std:
 
 // Asks the script one thing. Nothing, if the answer has no place in this world, or none came.
 void script_engine::decide(std::string_view, std::string&& text, then done) {
+  ask_store(words_of(text), {}, std::move(done));
+}
+
+std::shared_ptr<script_words> script_engine::words_of(std::string_view question) const {
   auto words = std::make_shared<script_words>();
-  words->key({options_.side_prefix, "fence"}).word({text});
-  ask_store(std::move(words), {}, std::move(done));
+  for (const auto& key : keys_) words->key({key});
+  words->word({question});
+  return words;
 }
 
 // `plain`, if it was decided as the plain case, or else `done`.
 void script_engine::ask_store(std::shared_ptr<const script_words> words, plain_then plain, then done,
-                              int clocks) {
+                              detours so_far) {
   if (stopped_) return done(errc::draining);
   if (const auto latest = watch_->latest_store_time()) shown_at_most_ = std::max(shown_at_most_, *latest);
   const auto latest = watch_->latest();
@@ -132,41 +142,53 @@ void script_engine::ask_store(std::shared_ptr<const script_words> words, plain_t
   call.stamped = true;
   const target to{.key = all.keys[0]};
   const auto deadline = later(network_time_.now(), options_.call_timeout);
-  client_->run(to, call, deadline,
-               [this, sent = now(), clocks, words = std::move(words), plain = std::move(plain),
-                done = std::move(done)](response got) mutable {
-                 if (!got) {
-                   const bool may_stand = got.error().what == effect::unknown;
-                   return done(may_stand ? errc::outcome_unknown : errc::engine_unavailable);
-                 }
-                 if (got->failed()) {
-                   log::warn("redis", "a decision failed", {{"reason", got->text}});
-                   // Of these it is known that nothing was done; a script may fail in its middle.
-                   const auto word = got->error_word();
-                   const bool refused = word == "OOM" || word == "MISCONF" || word == "NOREPLICAS" ||
-                                        word == "NOAUTH" || word == "NOPERM";
-                   return done(refused ? errc::engine_unavailable : errc::outcome_unknown);
-                 }
-                 if (plain)
-                   if (const auto answer = read_plain(*got)) return plain(*answer, sent);
-                 const auto s = step::read(*got, sent);
-                 if (!s) return done(errc::internal_error);
-                 if (s->verdict() == "clock") {
-                   if (clocks == most_clocks) return done(errc::engine_unavailable);
-                   return watch_->on_clock_ahead(
-                       sent, s->time().now, s->out().at(1).number,
-                       [this, clocks, words = std::move(words), plain = std::move(plain),
-                        done = std::move(done)](bool again) mutable {
-                         if (!again) return done(errc::engine_unavailable);
-                         ask_store(std::move(words), std::move(plain), std::move(done), clocks + 1);
-                       });
-                 }
-                 note_time(s->time());
-                 answered_by_ = got->connection;
-                 done(*s);
-                 absorb(*s);
-                 for (auto& e : s->events()) happened(std::move(e), s->time().now);
-               });
+  client_->run(
+      to, call, deadline,
+      [this, sent = now(), so_far, words = std::move(words), plain = std::move(plain),
+       done = std::move(done)](response got) mutable {
+        if (!got) {
+          const bool may_stand = got.error().what == effect::unknown;
+          return done(may_stand ? errc::outcome_unknown : errc::engine_unavailable);
+        }
+        if (got->failed()) {
+          log::warn("redis", "a decision failed", {{"reason", got->text}});
+          // Of these it is known that nothing was done; a script may fail in its middle.
+          const auto word = got->error_word();
+          const bool refused = word == "OOM" || word == "MISCONF" || word == "NOREPLICAS" ||
+                               word == "NOAUTH" || word == "NOPERM";
+          return done(refused ? errc::engine_unavailable : errc::outcome_unknown);
+        }
+        if (plain)
+          if (const auto answer = read_plain(*got)) {
+            watch_->fence().on_answered(got->connection, sent);
+            return plain(*answer, sent);
+          }
+        const auto s = step::read(*got, sent);
+        if (!s) return done(errc::internal_error);
+        if (s->verdict() == "moved") {
+          if (so_far.moves++ == most_moves) return done(errc::engine_unavailable);
+          return watch_->fence().raise([this, so_far, words = std::move(words), plain = std::move(plain),
+                                        done = std::move(done)](bool) mutable {
+            ask_store(std::move(words), std::move(plain), std::move(done), so_far);
+          });
+        }
+        if (s->verdict() == "clock") {
+          if (so_far.clocks++ == most_clocks) return done(errc::engine_unavailable);
+          return watch_->on_clock_ahead(sent, s->time().now, s->out().at(1).number,
+                                        [this, so_far, words = std::move(words), plain = std::move(plain),
+                                         done = std::move(done)](bool again) mutable {
+                                          if (!again) return done(errc::engine_unavailable);
+                                          ask_store(std::move(words), std::move(plain), std::move(done),
+                                                    so_far);
+                                        });
+        }
+        watch_->fence().on_answered(got->connection, sent);
+        note_time(s->time());
+        answered_by_ = got->connection;
+        done(*s);
+        absorb(*s);
+        for (auto& e : s->events()) happened(std::move(e), s->time().now);
+      });
 }
 
 // As far as we know.
@@ -200,7 +222,9 @@ void script_engine::absorb(const step& s) {
 
 result<std::unique_ptr<engine>> make_redis_engine(boost::asio::io_context& io, loop& where, const clock& time,
                                                   redis_engine_options options) {
-  auto made = std::make_unique<redis::script_engine>(where, time, std::move(options));
+  auto prefixes = redis::key_prefixes::of(options.url);
+  if (!prefixes) return prefixes.error();
+  auto made = std::make_unique<redis::script_engine>(where, time, std::move(options), std::move(*prefixes));
   if (auto wrong = made->connect(io)) return std::move(*wrong);
   return std::unique_ptr<engine>(std::move(made));
 }

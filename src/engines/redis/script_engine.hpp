@@ -9,6 +9,7 @@
 #include "engines/redis/store_watch.hpp"
 #include "engines/redis/telling.hpp"
 #include "engines/redis/wire/client.hpp"
+#include "engines/redis/wire/key_prefixes.hpp"
 
 #include <boost/unordered/unordered_flat_map.hpp>
 #include <boost/unordered/unordered_flat_set.hpp>
@@ -40,12 +41,17 @@ constexpr duration indexing = milliseconds(100);
   return out;
 }
 
+// How often a question was asked again, because of the clock or because the slot had moved.
+struct detours {
+  int clocks = 0, moves = 0;
+};
+
 /// The engine: what it was asked becomes a question to the script in the store, and the script's answer what
 /// is told to callers, waiters and readers of events. The truth is in the store; here is only who waits for
 /// what, and when to look again. One strand.
 class script_engine final : public engine, private client_listener {
  public:
-  script_engine(loop& where, const clock& time, redis_engine_options options);
+  script_engine(loop& where, const clock& time, redis_engine_options options, key_prefixes prefixes);
   ~script_engine() override;
 
   [[nodiscard]] bool at_rest() const noexcept { return client_->open() == 0; }
@@ -123,7 +129,8 @@ class script_engine final : public engine, private client_listener {
 
   [[nodiscard]] ask question(std::string_view verb) const { return ask(common_, verb); }
   void decide(std::string_view key, std::string&& text, then done);
-  void ask_store(std::shared_ptr<const script_words> words, plain_then plain, then done, int clocks = 0);
+  void ask_store(std::shared_ptr<const script_words> words, plain_then plain, then done, detours so_far = {});
+  [[nodiscard]] std::shared_ptr<script_words> words_of(std::string_view question) const;
   [[nodiscard]] std::int64_t store_time() const noexcept;
   void note_time(const time_relation& time);
   // An end is told when a failover would be followed by a pause until then, or could not lose the lease.
@@ -197,11 +204,13 @@ class script_engine final : public engine, private client_listener {
   void on_message(std::string_view channel, std::string_view text) override;
 
   const redis_engine_options options_;
+  const key_prefixes prefixes_;
   loop& loop_;
   const clock& network_time_;  // by which calls are given up
   event_log events_;
   const std::string me_;
   const std::string common_;
+  std::vector<std::string> keys_;  // of every question
   plain_terms plain_;
   capabilities about_;
   system_secrets secrets_;

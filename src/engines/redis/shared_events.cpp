@@ -48,7 +48,7 @@ void script_engine::share_events() {
     unshared_.pop_front();
   }
   const auto kept = std::to_string(options_.event_log_size), number = std::to_string(count);
-  const auto channel = options_.side_prefix + "news", stream = options_.side_prefix + "events";
+  const auto channel = prefixes_.own + "news", stream = prefixes_.own + "events";
   const std::string_view keys[] = {stream};
   const std::string_view arguments[] = {last_read_, kept, channel, me_, number, events};
   script_call call;

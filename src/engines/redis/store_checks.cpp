@@ -83,7 +83,7 @@ store_verdict judge_store(const server_facts& said, const store_settings& settin
   const bool appends = said.number("aof_enabled") != 0;
   const bool always = appends && setting("appendfsync") == "always";
   const bool snapshots = settings && !setting("save").empty();
-  const bool replicated = what == store_url::kind::sentinel || said.connected_replicas() > 0;
+  const bool replicated = what != store_url::kind::single || said.connected_replicas() > 0;
   v.keeps_data = appends || snapshots;
   v.durable = always && !may_evict(said);
   if (!settings) {
@@ -115,10 +115,11 @@ confirmation judge_acks(acks_policy policy, const replica_state& seen) noexcept 
 
 void grade(capabilities& about, const store_verdict& store, store_url::kind what, const failover_terms& terms,
            const confirmation& replicas, bool has_replicas) {
-  // Sentinel knows all replicas; a single server only names those that are connected now, and has nobody to
-  // fail over to.
-  const bool guarded = what == store_url::kind::sentinel && has_replicas && terms.acks != acks_policy::none &&
-                       replicas.confirmed && !replicas.degraded && store.keeps_data;
+  // Sentinels, and the nodes of a Cluster, know all replicas; a single server only names those that are
+  // connected now, and nobody takes its place by himself.
+  const bool guarded = (what == store_url::kind::sentinel || what == store_url::kind::cluster) &&
+                       has_replicas && terms.acks != acks_policy::none && replicas.confirmed &&
+                       !replicas.degraded && store.keeps_data;
   const bool alone = what == store_url::kind::single && !has_replicas;
   about.durable = store.durable && alone;  // elsewhere a failover loses what the replicas had not got yet
   about.durable_fence = guarded || about.durable;

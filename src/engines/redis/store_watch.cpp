@@ -26,7 +26,9 @@ store_watch::store_watch(redis_client& client, const loop& where, const clock& n
       settings_(std::move(s)),
       about_(about),
       keeper_(client, network_time,
-              {settings_.rules, settings_.terms, settings_.ahead, settings_.call_timeout}, *this) {}
+              {settings_.rules, settings_.keys, settings_.what == store_url::kind::cluster, settings_.terms,
+               settings_.ahead, settings_.call_timeout, settings_.plant_trusted_moves},
+              *this) {}
 
 // --- connections
 
@@ -51,8 +53,8 @@ void store_watch::on_connected(const server_facts& facts, std::uint64_t connecti
 
 // What is in it already, so that a step which comes later can be told from it.
 void store_watch::read_skew() {
-  const std::string_view words[] = {"GETRANGE", settings_.fence_key, "128", "143"};
-  client_.call({.key = settings_.fence_key}, words, by(), [this](const response& got) {
+  const std::string_view words[] = {"GETRANGE", settings_.keys.front(), "128", "143"};
+  client_.call({.key = settings_.keys.front()}, words, by(), [this](const response& got) {
     if (got && got->is == reply::kind::bulk && !skew_)
       skew_ = static_cast<std::int64_t>(number_at_start(got->text));
   });
@@ -155,12 +157,12 @@ void store_watch::tell_step(std::int64_t before, unique_function<void(std::optio
   q.put("before", before).put("skew", skew_.value_or(0));
   const auto text = std::move(q).text();
   const std::string_view arguments[] = {text, ""};
-  const std::string_view keys[] = {settings_.fence_key};
+  const std::vector<std::string_view> keys(settings_.keys.begin(), settings_.keys.end());
   script_call call;
   call.keys = keys;
   call.arguments = arguments;
   call.stamped = true;
-  client_.run({.key = settings_.fence_key}, call, by(),
+  client_.run({.key = keys.front()}, call, by(),
               [this, sent = loop_.now(), done = std::move(done)](const response& got) mutable {
                 const auto s = got ? redis::step::read(*got, sent) : std::nullopt;
                 if (!s || s->out().at(1).items.size() < 2) return done(std::nullopt);

@@ -21,11 +21,12 @@ namespace dislock::redis {
 class store_watch final : private fence_keeper_user {
  public:
   struct settings {
-    std::string rules;  ///< as ask::common made them
-    std::string fence_key;
+    std::string rules;              ///< as ask::common made them
+    std::vector<std::string> keys;  ///< of every call; the first is the fence
     store_url::kind what{};
     failover_terms terms;
     duration ahead{}, call_timeout{};
+    bool plant_trusted_moves = false;
   };
   store_watch(redis_client& client, const loop& where, const clock& network_time, settings s,
               capabilities& about);

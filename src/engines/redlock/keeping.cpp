@@ -59,7 +59,7 @@ void quorum_engine::undo_on(const undo_ptr& u, std::size_t node) {
   const auto bit = mask{1} << node;
   u->under_way |= bit;
   const std::vector<std::string> words{
-      u->value, "", u->only_by, options_.side_prefix + "redlock:freed", u->lock, u->tell ? "1" : "0", "0"};
+      u->value, "", u->only_by, prefixes_.own + "redlock:freed", u->lock, u->tell ? "1" : "0", "0"};
   ask(node, "give_back", u->lock, words, plain_patience, [this, u, node, bit](const node_answer* said) {
     u->under_way &= ~bit;
     const bool answered = said && (said->word == "yes" || said->word == "no");

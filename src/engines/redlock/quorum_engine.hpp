@@ -4,6 +4,7 @@
 #include "base/secrets.hpp"
 #include "core/deadline_queue.hpp"
 #include "core/quorum.hpp"
+#include "engines/redis/wire/key_prefixes.hpp"
 #include "engines/redlock/nodes.hpp"
 #include "engines/redlock/redlock_engine.hpp"
 
@@ -63,10 +64,13 @@ class quorum_engine final : public engine, private core::table_observer, private
   ~quorum_engine() override { nodes_.reset(); }
 
   [[nodiscard]] std::optional<error> connect(boost::asio::io_context& io, const clock& network_time) {
+    auto prefixes = redis::key_prefixes::of(options_.url);
+    if (!prefixes) return prefixes.error();
+    prefixes_ = std::move(*prefixes);
     node_settings s;
     s.url = options_.url;
-    s.memory_key = options_.side_prefix + "redlock";
-    s.channel = options_.side_prefix + "redlock:freed";
+    s.memory_key = prefixes_.own + "redlock";
+    s.channel = prefixes_.own + "redlock:freed";
     s.silence = core::life_for(options_.max_ttl, patience_for(options_.max_ttl));
     for (const auto& [name, value] : options_.url.others) {
       const bool all = value == "all", majority = value == "majority", nothing = value == "never";
@@ -228,10 +232,10 @@ class quorum_engine final : public engine, private core::table_observer, private
 
   [[nodiscard]] std::size_t size() const noexcept { return nodes_->size(); }
   [[nodiscard]] std::string key_of(std::string_view lock) const {
-    return options_.canonical_prefix + std::string(lock);
+    return prefixes_.canonical + std::string(lock);
   }
   [[nodiscard]] std::string record_of(std::string_view lock) const {
-    return options_.side_prefix + "redlock:lock:" + std::string(lock);
+    return prefixes_.own + "redlock:lock:" + std::string(lock);
   }
   void ask(std::size_t node, std::string_view verb, std::string_view lock, std::span<const std::string> words,
            duration patience, node_set::answered done) {
@@ -306,6 +310,7 @@ class quorum_engine final : public engine, private core::table_observer, private
   }
 
   const redlock_engine_options options_;
+  redis::key_prefixes prefixes_;
   loop& loop_;
   system_secrets secrets_;
   event_log events_;

@@ -139,6 +139,7 @@ void quorum_engine::acquire(const acquire_request& r, completion<acquire_answer>
   const bool supported = !r.multi && r.wants.size() == 1 && want.mode == lock_mode::exclusive &&
                          r.session.empty() && r.lock_delay == duration::zero() && r.ttl <= options_.max_ttl;
   if (refused(done, supported)) return;
+  if (prefixes_.reserve(want.name.view())) return done(refuse(errc::invalid_lock_name));
   auto out = table_.acquire(now(), r);
   if (auto* got = std::get_if<granted>(&out)) {
     answer_acquire(std::move(*got), std::move(done));
@@ -215,7 +216,7 @@ void quorum_engine::release(const release_request& r, completion<answer<release_
     const std::vector<std::string> words{proof.id.to_string(),
                                          std::string(r.client.view()),
                                          "",
-                                         options_.side_prefix + "redlock:freed",
+                                         prefixes_.own + "redlock:freed",
                                          std::string(proof.name.view()),
                                          "1",
                                          "1"};
@@ -310,7 +311,7 @@ void quorum_engine::force_release(lock_name name, std::optional<fencing_token> t
   } else if (out && out->tokens.empty()) {
     const auto ended = std::make_shared<std::uint64_t>(0);
     const std::vector<std::string> words{std::to_string(token ? to_number(*token) : 0),
-                                         options_.side_prefix + "redlock:freed", std::string(name.view())};
+                                         prefixes_.own + "redlock:freed", std::string(name.view())};
     poll_nodes(
         "force", name.view(), words,
         [ended](const node_answer* said) {

@@ -11,9 +11,7 @@
 namespace dislock {
 
 struct redlock_engine_options {
-  redis::store_url url;                    ///< of kind redlock. `?founding=all|majority|never`: see README.md
-  std::string canonical_prefix = "lock:";  ///< of the keys that other libraries see; may be empty
-  std::string side_prefix = "dislock:";    ///< of everything else that we keep
+  redis::store_url url;  ///< of kind redlock. `?founding=all|majority|never`: see README.md
   core::table_options table;
   std::size_t event_log_size = 10'000;
   /// The longest lease that any replica on these nodes grants. A node that may have forgotten something does

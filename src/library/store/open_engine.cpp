@@ -33,7 +33,8 @@ result<std::unique_ptr<engine>> open_engine(std::string_view url, const client_o
   if (!store) return store.error();
   switch (store->what) {
     case redis::store_url::kind::single:
-    case redis::store_url::kind::sentinel: {
+    case redis::store_url::kind::sentinel:
+    case redis::store_url::kind::cluster: {
       redis_engine_options how;
       const auto failover = redis::read_failover_terms(*store, how.failover);
       if (!failover) return failover.error();
@@ -42,8 +43,6 @@ result<std::unique_ptr<engine>> open_engine(std::string_view url, const client_o
       how.call_timeout = options.request_timeout;
       return make_redis_engine(io, where, time, std::move(how));
     }
-    case redis::store_url::kind::cluster:
-      return wrong("url: there is no engine redis+cluster: in this library yet");
     case redis::store_url::kind::redlock:
       return wrong("url: there is no engine redlock: in this library yet");
   }

@@ -14,10 +14,11 @@ function rule.fence_record()
            skew = number(8), latest = number(9)}
   local f = fence
   if f.store ~= store then
+    local lost = not f.store or f.store ~= ask.moved_from
     f.store, f.dirty = store, true
-    if f.ceiling > f.last and not ask.counter then f.last = f.ceiling end
     f.confirmed, f.confirmed_horizon = 0, 0
-    if ask.exclusive and f.horizon > f.closed then
+    if lost and f.ceiling > f.last and not ask.counter then f.last = f.ceiling end
+    if lost and ask.exclusive and f.horizon > f.closed then
       -- Since the ceiling was raised the last time that we know of, renewals may have been lost.
       local raised = f.ceiling - ask.ahead
       if f.closed <= now or raised < f.since then f.since = raised end

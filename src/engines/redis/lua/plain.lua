@@ -1,7 +1,8 @@
 -- The plain case: an exclusive lease of its own, of at most 30 s, of a lock that nobody waits for. It is decided here, in as few
 -- commands as that takes. Everything else goes on to the rules below, which read what this part writes (plain_records.lua).
 --
--- KEYS: the lock's record; its canonical key; for `acquire` and `renew` the fence; and the memo of a request id, if there is one.
+-- KEYS: the lock's record; its canonical key; for `acquire` and `renew` the fence; the memo of a request id, if there is one; and
+-- on a Cluster a key that never exists, so that nothing is decided here while the slot moves: the server refuses what names it.
 -- ARGV: as step.lua has it. Of a call that may be plain the JSON is only what all calls have in common, and there follow its verb,
 -- the length of the prefix of our keys, and
 --   acquire  lock id; ms of life for the canonical key, and for the record; the record from the ttl on; how long to wait
@@ -19,6 +20,7 @@ if ARGV[4] then
 
   if ARGV[4] == 'acquire' then
     local fence_at, memo_at = KEYS[3], KEYS[4]
+    if memo_at and sub(memo_at, ARGV[5] + 1, ARGV[5] + 2) ~= 'm:' then memo_at = nil end
     local got = memo_at and call('MGET', fence_at, record_at, memo_at) or call('MGET', fence_at, record_at)
     local fence, record = got[1], got[2]
     -- What the calls of the last owner came to is still remembered: from now on in keys of their own.
@@ -48,6 +50,7 @@ if ARGV[4] then
 
   elseif ARGV[4] == 'release' then
     local memo_at = KEYS[3]
+    if memo_at and sub(memo_at, ARGV[5] + 1, ARGV[5] + 2) ~= 'm:' then memo_at = nil end
     local got = memo_at and call('MGET', record_at, shown_at, memo_at) or call('MGET', record_at, shown_at)
     local record = got[1]
     if record and got[2] == id and not got[3] and sub(record, 1, 1) == 'S' and sub(record, 63, 94) == id and

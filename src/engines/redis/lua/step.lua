@@ -20,9 +20,16 @@ local store = string.sub(ARGV[1], 1, 16)
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 
+-- On a Cluster the record of another store says that the slot was moved here, or that its node has failed. Those who ask find out
+-- which, and say so when they raise the ceiling (tending.lua).
+local written_by = ask.cluster and string.sub(redis.call('GET', tag .. 'fence') or store, 1, 16) or store
+if written_by ~= store and written_by ~= ask.moved_from and written_by ~= ask.lost then
+  return {string.format('%.0f', now), {'moved', written_by}, {}, {}, {}, '', string.format('%.0f', NEVER)}
+end
+
 -- A clock that is ahead of what it can show decides nothing: leases would end before their owners expect it. The asker measures
 -- again, and says `stepped` if it was set.
-if now > (tonumber(ARGV[3]) or NEVER) then
+if now > (tonumber(ARGV[3]) or NEVER) and written_by == store then
   local skew = tonumber(string.sub(redis.call('GET', tag .. 'fence') or '', 129, 144)) or 0
   return {string.format('%.0f', now), {'clock', skew}, {}, {}, {}, '', string.format('%.0f', NEVER)}
 end

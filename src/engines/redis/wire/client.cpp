@@ -48,6 +48,7 @@ class redis_client::impl final : private lane_host, private subscriber_user {
                 .scripts = scripts_,
                 .replies = settings_.replies,
                 .max_in_flight = settings_.max_in_flight},
+        home_slot_(is_cluster() && !settings_.home_key.empty() ? key_slot(settings_.home_key) : -1),
         messages_(wiring_, settings_.url.login, *this),
         deadline_alarm_(io, time, [this] { on_deadline(); }),
         rest_alarm_(io, time, [this] { on_rested(); }),
@@ -130,10 +131,39 @@ class redis_client::impl final : private lane_host, private subscriber_user {
     });
   }
 
+  void has_left(std::string_view incarnation, instant deadline, completion<bool> done) {
+    const auto found = std::find_if(nodes_.begin(), nodes_.end(), [&](const auto& n) {
+      return n.second->main.ready() && n.second->main.facts().incarnation().starts_with(incarnation);
+    });
+    if (home_slot_ < 0 || incarnation.empty() || found == nodes_.end()) {
+      boost::asio::post(wiring_.io, [done = std::move(done)]() mutable { done(false); });
+      return;
+    }
+    auto& asked = found->second->main;
+    static constexpr std::string_view server[] = {"INFO", "server"}, replication[] = {"INFO", "replication"},
+                                      slots[] = {"CLUSTER", "SLOTS"};
+    auto* r = begin({.connection = asked.number()}, deadline,
+                    [this, where = found->first, incarnation = std::string(incarnation),
+                     done = std::move(done)](const response& got) mutable {
+                      done(got && got->items.size() == 3 && says_that_it_left(*got, where, incarnation));
+                    });
+    if (!r) return;
+    r->is_array = true;
+    append_command(r->words, server);
+    then(*r, replication);
+    then(*r, slots);
+    asked.submit(*r);
+  }
+
   // --- state
 
+  [[nodiscard]] std::optional<instant> serving_since() const noexcept {
+    const auto* l = home();
+    return l ? std::optional(l->ready_since()) : std::nullopt;
+  }
   [[nodiscard]] bool ready() const noexcept {
     if (single_) return single_->main.ready();
+    if (home_slot_ >= 0) return home() != nullptr;
     return map_ && map_->knows_all() &&
            std::all_of(map_->nodes().begin(), map_->nodes().end(), [&](const auto& a) {
              const auto found = nodes_.find(a);
@@ -144,20 +174,19 @@ class redis_client::impl final : private lane_host, private subscriber_user {
     if (stopped_) return "stopped";
     if (single_) return single_->main.trouble();
     if (!map_) return map_trouble_;
+    if (home_slot_ >= 0) {
+      const auto* owner = map_->owner(static_cast<std::uint16_t>(home_slot_));
+      const auto found = owner ? nodes_.find(*owner) : nodes_.end();
+      if (!owner) return "a slot of the Cluster has no node";
+      return found != nodes_.end() ? found->second->main.trouble() : "not connected yet";
+    }
     if (!map_->knows_all()) return std::to_string(map_->unowned()) + " slots of the Cluster have no node";
     for (const auto& [where, n] : nodes_)
       if (!n->main.ready() && !n->main.trouble().empty()) return n->main.trouble();
     return {};
   }
   [[nodiscard]] const server_facts* facts(std::optional<std::string_view> key) const noexcept {
-    const lane* l = nullptr;
-    if (single_) {
-      l = &single_->main;
-    } else if (key && map_) {
-      const auto* owner = map_->owner(key_slot(*key));
-      const auto found = owner ? nodes_.find(*owner) : nodes_.end();
-      if (found != nodes_.end()) l = &found->second->main;
-    }
+    const lane* l = single_ ? &single_->main : serving(key ? key_slot(*key) : home_slot_);
     return l && l->ready() ? &l->facts() : nullptr;
   }
   [[nodiscard]] std::int64_t known_replicas() const noexcept {
@@ -178,6 +207,23 @@ class redis_client::impl final : private lane_host, private subscriber_user {
   void each_node(F f) {
     if (single_) f(*single_);
     for (auto& [where, n] : nodes_) f(*n);
+  }
+  // The main lane to the owner of a slot of the Cluster, as far as it is known.
+  [[nodiscard]] const lane* serving(int slot) const {
+    const auto* owner = slot >= 0 && map_ ? map_->owner(static_cast<std::uint16_t>(slot)) : nullptr;
+    const auto found = owner ? nodes_.find(*owner) : nodes_.end();
+    return found != nodes_.end() ? &found->second->main : nullptr;
+  }
+  [[nodiscard]] bool says_that_it_left(const reply& said, const address& where,
+                                       std::string_view incarnation) const {
+    const server_facts facts(said.at(0).text + "\r\n" + said.at(1).text);
+    const auto map = slot_map::from(said.at(2), where);
+    const auto* owner = map ? map->owner(static_cast<std::uint16_t>(home_slot_)) : nullptr;
+    return facts.is_primary() && facts.incarnation().starts_with(incarnation) && owner && *owner != where;
+  }
+  [[nodiscard]] const lane* home() const {
+    const auto* l = serving(home_slot_);
+    return l && l->ready() ? l : nullptr;
   }
   static failure stopped_failure() {
     return {failure::cause::stopped, effect::none, "the client was stopped"};
@@ -202,7 +248,7 @@ class redis_client::impl final : private lane_host, private subscriber_user {
     r->deadline = deadline;
     r->kind = to.lane;
     r->only = to.connection;
-    r->slot = is_cluster() && to.key ? key_slot(*to.key) : -1;
+    r->slot = is_cluster() && to.key ? key_slot(*to.key) : home_slot_;
     r->where = request::place::over;
     if (stopped_) {
       settle(*r, stopped_failure());
@@ -370,7 +416,11 @@ class redis_client::impl final : private lane_host, private subscriber_user {
     log::info("redis", "connected", {{"server", l.peer().text()}, {"version", l.facts().version()}});
     if (!is_cluster() && messages_.attached() && messages_.peer() != l.peer()) messages_.detach();
     listen();
-    listener_.on_connected(l.peer(), l.facts(), l.number());
+    if (home_slot_ >= 0) {
+      tell_home();
+    } else {
+      listener_.on_connected(l.peer(), l.facts(), l.number());
+    }
     if (is_cluster()) route_all(std::exchange(parked_, {}));
   }
 
@@ -379,7 +429,7 @@ class redis_client::impl final : private lane_host, private subscriber_user {
     if (is_cluster()) read_map_soon();
     if (l.kind() != lane_kind::main) return;
     log::warn("redis", "connection lost", {{"server", l.peer().text()}, {"reason", why}});
-    listener_.on_lost(l.peer(), why);
+    if (home_slot_ < 0 || l.number() == home_by_) listener_.on_lost(l.peer(), why);
   }
 
   void on_trouble(lane& l, std::string_view why) override {
@@ -441,6 +491,7 @@ class redis_client::impl final : private lane_host, private subscriber_user {
     r.trouble = "sent on to " + to.to.text();
     if (!ask) {
       if (map_) map_->assign(to.slot, to.to);
+      tell_home_soon();
       read_map_soon();
     }
     if (++r.redirects > redirects_at_once) return rest(r);
@@ -456,6 +507,21 @@ class redis_client::impl final : private lane_host, private subscriber_user {
   }
 
   // --- Cluster
+
+  // Whoever serves the home slot is, for the listener, the server.
+  void tell_home() {
+    const auto* l = home();
+    if (!l || l->number() == home_by_) return;
+    home_by_ = l->number();
+    listener_.on_connected(l->peer(), l->facts(), l->number());
+  }
+  // Not from within somebody's answer.
+  void tell_home_soon() {
+    if (home_slot_ < 0 || stopped_) return;
+    boost::asio::post(wiring_.io, [weak = self_] {
+      if (*weak && !(*weak)->stopped_) (*weak)->tell_home();
+    });
+  }
 
   void read_map_soon() {
     if (!is_cluster() || stopped_ || map_question_ || map_alarm_.at() != never) return;
@@ -517,8 +583,8 @@ class redis_client::impl final : private lane_host, private subscriber_user {
           auto& r = list.front();
           list.pop_front();
           const auto* owner = r.slot >= 0 ? map_->owner(static_cast<std::uint16_t>(r.slot)) : nullptr;
-          // One that was sent here by an ASK stays.
-          if ((owner && *owner == where) || r.asking) {
+          // One that was sent here by an ASK stays, and one that no other may answer.
+          if ((owner && *owner == where) || r.asking || r.only != 0) {
             l->submit(r);
           } else {
             homeless.push_back(r);
@@ -536,6 +602,7 @@ class redis_client::impl final : private lane_host, private subscriber_user {
     }
     homeless.splice(homeless.end(), parked_);
     route_all(std::move(homeless));
+    tell_home_soon();
   }
 
   // --- messages
@@ -567,6 +634,8 @@ class redis_client::impl final : private lane_host, private subscriber_user {
   const std::vector<script> scripts_;
   client_listener& listener_;
   wiring wiring_;
+  const int home_slot_;        // -1: none in particular
+  std::uint64_t home_by_ = 0;  // the connection that the listener was told of last
 
   std::vector<std::unique_ptr<request>> pool_;
   std::vector<request*> free_;
@@ -627,6 +696,9 @@ void redis_client::run(const target& to, const script_call& what, instant deadli
 void redis_client::subscribe(const std::vector<std::string>& channels) {
   impl_->subscribe(channels);
 }
+void redis_client::has_left(std::string_view incarnation, instant deadline, completion<bool> done) {
+  impl_->has_left(incarnation, deadline, std::move(done));
+}
 void redis_client::reconnect(std::string_view why) {
   impl_->reconnect(why);
 }
@@ -638,6 +710,9 @@ std::string redis_client::trouble() const {
 }
 const server_facts* redis_client::facts(std::optional<std::string_view> key) const noexcept {
   return impl_->facts(key);
+}
+std::optional<instant> redis_client::serving_since() const noexcept {
+  return impl_->serving_since();
 }
 std::int64_t redis_client::known_replicas() const noexcept {
   return impl_->known_replicas();

@@ -19,6 +19,11 @@ namespace dislock::redis {
 
 struct client_settings {
   store_url url;  ///< not redlock: its servers are independent, and each has a client of its own
+  /// On a Cluster: whoever serves this key is the server, for calls without a key, for `ready` and `facts`,
+  /// and for the listener, who is told of it as if it were the only one. Empty: all nodes are the server. A
+  /// script may touch any key of that slot if it names two, one of which never exists: then no server runs it
+  /// while it has only a part of the slot, and the call waits.
+  std::string home_key;
   std::vector<std::string> scripts;  ///< their texts; a `script_id` is a place in this list. Loaded by every
                                      ///< connection when it opens, and again where a server forgot them
   std::size_t max_open = 65536;      ///< calls without an answer; more are refused
@@ -80,6 +85,10 @@ class redis_client {
   void call_together(const target& to, std::span<const command_words> commands, instant deadline,
                      completion<response> done);
   void run(const target& to, const script_call& what, instant deadline, completion<response> done);
+  /// `done(true)`: the node of a Cluster that had this incarnation (or one that begins so) is a primary under
+  /// it to this day, and says itself that the slot of the home key is served by another: the slot was moved
+  /// away, and not lost.
+  void has_left(std::string_view incarnation, instant deadline, completion<bool> done);
   /// More channels to listen to. `on_subscribed` follows.
   void subscribe(const std::vector<std::string>& channels);
   /// New connections in place of the present ones, which first get the answers that are under way: the
@@ -92,6 +101,8 @@ class redis_client {
   [[nodiscard]] std::string trouble() const;
   /// What the server that serves `key` said of itself when it was connected; null while it is not.
   [[nodiscard]] const server_facts* facts(std::optional<std::string_view> key = std::nullopt) const noexcept;
+  /// Since when, by the client's clock, there is the connection to the server of the home key of a Cluster.
+  [[nodiscard]] std::optional<instant> serving_since() const noexcept;
   /// The replicas that the Sentinels know; -1 without Sentinels, or before their first answer.
   [[nodiscard]] std::int64_t known_replicas() const noexcept;
   /// Calls without an answer.

@@ -185,6 +185,71 @@ TEST_F(RedisCluster, KeepsCommandsTogetherWhereverTheirSlotGoes) {
       << "though only the second command was sent on, and the first is content anywhere";
 }
 
+// As the engine uses it: all keys in one slot, most of which its scripts do not name.
+TEST_F(RedisCluster, HasTheServerOfOneKeyBeTheServer) {
+  const std::string a = "{move}a", b = "{move}b", nothing = "{move}nothing";
+  const auto first = owner("move"), second = (first + 1) % 3;
+  test_client c(url(second), {"return redis.call('INCR', '{move}a') + redis.call('INCR', '{move}b')"},
+                [](client_settings& s) { s.home_key = "{move}a"; });
+  ASSERT_TRUE(c.ready());
+  EXPECT_THAT(c.connected, testing::ElementsAre(nodes_[first]->where())) << "the others are no server";
+  EXPECT_EQ(c.client->facts()->field("tcp_port"), std::to_string(nodes_[first]->port()));
+  EXPECT_EQ(c.ask({"CLUSTER", "MYID"})->text, id(first)) << "for calls without a key as well";
+  const std::string_view keys[] = {a, nothing};
+  const script_call call{.script = 0, .keys = keys};
+  tally ends;
+  int made = 0;
+  const auto load_until = [&](int done) {
+    return c.until([&] {
+      for (; made - ends.all() < 40; ++made)
+        c.client->run({}, call, c.time.now() + 10s, [&](const response& x) { ends.count(x); });
+      return ends.done >= done;
+    });
+  };
+  const auto left = [&](const std::string& incarnation) {
+    std::optional<bool> out;
+    c.client->has_left(incarnation.substr(0, 16), c.time.now() + 2s, [&](bool yes) { out = yes; });
+    c.until([&] { return out.has_value(); });
+    return out == true;
+  };
+  ASSERT_TRUE(load_until(100));
+  const auto before = c.incarnations.back();
+  const auto since = c.client->serving_since();
+  EXPECT_FALSE(left(before));
+
+  const auto slot = std::to_string(key_slot("move"));
+  begin_move(slot, first, second);
+  c.until([&] { return false; }, 20ms);
+  const auto stopped_at = ends.done;
+  c.until([&] { return false; }, 100ms);
+  EXPECT_EQ(ends.done, stopped_at) << "though all keys are still there, but for the one that never is";
+  EXPECT_FALSE(left(before));
+  move_key(a, first, second);
+  c.until([&] { return false; }, 50ms);
+  move_key(b, first, second);
+  c.until([&] { return false; }, 50ms);
+  EXPECT_EQ(ends.done, stopped_at);
+  EXPECT_EQ(ends.all(), ends.done);
+  end_move(slot, first, second);
+  ASSERT_TRUE(load_until(ends.done + 100));
+  EXPECT_EQ(c.connected.back(), nodes_[second]->where());
+  EXPECT_EQ(c.connected.size(), 2u);
+  EXPECT_NE(c.incarnations.back(), before);
+  EXPECT_NE(c.client->serving_since(), since);
+  EXPECT_TRUE(left(before));
+  EXPECT_FALSE(left(c.incarnations.back()));
+  EXPECT_FALSE(left(std::string(40, 'f'))) << "nobody has ever been that";
+  ASSERT_TRUE(c.until([&] { return ends.all() == made; }));
+  EXPECT_EQ(ends.done, made) << "nothing was refused, and nothing was lost";
+  EXPECT_EQ(c.ask({"GET", a})->text, std::to_string(made));
+  EXPECT_EQ(c.ask({"GET", b})->text, std::to_string(made));
+
+  nodes_[(first + 2) % 3]->process().kill();
+  c.until([&] { return false; }, 200ms);
+  EXPECT_TRUE(c.client->ready()) << "that one is not needed";
+  EXPECT_THAT(c.lost, testing::IsEmpty());
+}
+
 TEST_F(RedisCluster, TellsACallerWhoseSlotStaysDivided) {
   test_client c(url(), {count_both});
   const std::string a = "{move}a", b = "{move}b";

@@ -112,6 +112,8 @@ class lane final : private connection_user {
   [[nodiscard]] bool idle() const noexcept;
   /// Of its connection, if there is one.
   [[nodiscard]] std::uint64_t number() const noexcept { return number_; }
+  /// REQUIRES: ready.
+  [[nodiscard]] instant ready_since() const noexcept { return ready_since_; }
   /// REQUIRES: ready, or just lost.
   [[nodiscard]] const server_facts& facts() const noexcept { return facts_; }
   /// Where it is connected to, or tries to be.

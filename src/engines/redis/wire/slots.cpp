@@ -78,6 +78,30 @@ std::uint16_t slot_map::number_of(const address& node) {
   return static_cast<std::uint16_t>(nodes_.size() - 1);
 }
 
+std::int64_t replicas_of_asked(std::string_view nodes) noexcept {
+  // A line: id, address, flags, id of its primary or "-", ...
+  const auto each = [nodes](auto visit) {
+    for (std::size_t at = 0; at < nodes.size();) {
+      const auto end = std::min(nodes.find('\n', at), nodes.size());
+      auto line = nodes.substr(at, end - at);
+      std::array<std::string_view, 4> fields;
+      for (auto& field : fields) {
+        field = line.substr(0, line.find(' '));
+        line.remove_prefix(std::min(line.size(), field.size() + 1));
+      }
+      visit(fields);
+      at = end + 1;
+    }
+  };
+  std::string_view asked;
+  each([&](const auto& f) {
+    if (f[2].find("myself") != std::string_view::npos) asked = f[0];
+  });
+  std::int64_t count = 0;
+  each([&](const auto& f) { count += !asked.empty() && f[3] == asked ? 1 : 0; });
+  return count;
+}
+
 std::optional<redirection> parse_redirection(std::string_view error, const address& asked) {
   const auto first = error.find(' ');
   const auto second = error.find(' ', first + 1);

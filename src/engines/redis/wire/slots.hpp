@@ -43,6 +43,10 @@ class slot_map {
   std::array<std::uint16_t, slot_count> owner_;
 };
 
+/// How many replicas the asked node of a Cluster has by its answer to `CLUSTER NODES`, also those that are
+/// down.
+[[nodiscard]] std::int64_t replicas_of_asked(std::string_view nodes) noexcept;
+
 /// Where `MOVED 3999 127.0.0.1:6381` and `ASK ...` point.
 struct redirection {
   std::uint16_t slot;

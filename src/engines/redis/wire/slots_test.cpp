@@ -6,6 +6,19 @@ namespace dislock::redis {
 namespace {
 
 // What the Cluster specification and redis-cli say.
+TEST(RedisSlot, CountTheReplicasOfTheNodeThatWasAsked) {
+  constexpr std::string_view nodes =
+      "aa1 127.0.0.1:1@2 slave bb2 0 1 3 connected\n"
+      "bb2 127.0.0.1:2@3 myself,master - 0 0 3 connected 0-5460\n"
+      "cc3 127.0.0.1:3@4 slave,fail bb2 1 1 3 disconnected\n"
+      "dd4 127.0.0.1:4@5 slave ee5 0 1 2 connected\n"
+      "ee5 127.0.0.1:5@6 master - 0 1 2 connected 5461-16383\n";
+  EXPECT_EQ(replicas_of_asked(nodes), 2);
+  EXPECT_EQ(replicas_of_asked("bb2 :0 myself,master - 0 0 0 connected\n"), 0);
+  EXPECT_EQ(replicas_of_asked(""), 0);
+  EXPECT_EQ(replicas_of_asked("myself"), 0);
+}
+
 TEST(RedisSlot, IsTheCrcOfTheKey) {
   EXPECT_EQ(key_slot("123456789"), 0x31C3);
   EXPECT_EQ(key_slot(""), 0);

@@ -244,6 +244,10 @@ class parser {
         return false;
       }
       out_.client_name = value;
+    } else if (name == "prefix") {
+      out_.prefix = value;
+    } else if (name == "own-prefix") {
+      out_.own_prefix = value;
     } else if (name == "connect-timeout") {
       double seconds = 0;
       const auto [end, ec] = std::from_chars(value.data(), value.data() + value.size(), seconds);

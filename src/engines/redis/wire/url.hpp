@@ -40,6 +40,7 @@ struct tls_terms {
 ///     db                  as in the path
 ///     name                how the connections call themselves (CLIENT SETNAME)
 ///     connect-timeout     seconds
+///     prefix, own-prefix  how the names of keys begin: see key_prefixes
 ///     ca, cert, key       files, for TLS;  insecure=true: do not verify
 ///     sentinel-user, sentinel-password     for the Sentinels: they get nothing of what is before the '@'
 struct store_url {
@@ -53,6 +54,7 @@ struct store_url {
   tls_terms tls;
   std::string client_name = "dislock";
   duration connect_timeout = std::chrono::seconds(2);
+  std::optional<std::string> prefix, own_prefix;
   std::vector<std::pair<std::string, std::string>> others;  ///< parameters that mean nothing here
 
   /// Without user, password and parameters: for logs and errors.
