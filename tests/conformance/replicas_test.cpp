@@ -212,6 +212,27 @@ TEST_P(Replicas, TellOfEverythingInOneOrder) {
   EXPECT_EQ(events(a_, 4), events(b_, 4));
 }
 
+// A long lease is told when the replicas have it; until then the waiter may be asked after again.
+TEST_P(Replicas, DoNotGiveBackAGrantThatTheyHaveAskedForTwice) {
+  const auto alice = hold(b_, "alice", {.ttl = 60s});
+  const auto bob = wait_at(a_, "bob", {.ttl = 60s}, "r1");
+  const auto id = std::to_string(static_cast<std::uint64_t>(bob.id));
+  const auto wake = [&] {
+    for (const auto& replica : lines("redis.call('HKEYS','" + world_.own("replicas") + "')"))
+      world_.say("PUBLISH " + world_.own("to:") + replica + " " + id + ":0");
+  };
+  ASSERT_TRUE(release(b_, alice.id));
+  ASSERT_TRUE(world_.run_until([&] {
+    wake();
+    return told(a_, bob).has_value();
+  }));
+  ASSERT_TRUE(is_granted(*told(a_, bob)));
+  world_.pass(20s);
+  const auto seen = status(b_);
+  ASSERT_TRUE(seen.locked);
+  EXPECT_EQ(seen.holders.at(0).client, "bob");
+}
+
 TEST_P(Replicas, RenewTheAutoRenewedLeasesOfADeadOne) {
   const auto lease = hold(a_, "alice", {.max_hold = 60s, .auto_renew = true});
   const auto listed = [&] {

@@ -28,7 +28,7 @@ void script_engine::collect_later(ticket id) {
 void script_engine::claim(ticket id, std::uint32_t epoch, granted&& got) {
   if (stopped_) return;
   std::vector<std::string> words{"DEL"};
-  for (const auto& g : got.leases) words.push_back(options_.side_prefix + "sent:" + g.id.to_string());
+  for (const auto& g : got.leases) words.push_back(prefixes_.own + "sent:" + g.id.to_string());
   const std::vector<std::string_view> views(words.begin(), words.end());
   const auto count = static_cast<std::int64_t>(got.leases.size());
   client_->call({.key = views[1]}, views, later(network_time_.now(), options_.call_timeout),
@@ -74,10 +74,9 @@ void script_engine::collect(ticket id) {
 
 void script_engine::resolve(ticket id, std::uint32_t epoch, acquire_answer&& outcome) {
   const auto it = waiting_.find(static_cast<std::uint64_t>(id));
-  if (it == waiting_.end()) {
-    if (const auto* got = std::get_if<granted>(&outcome)) undelivered(*got);
-    return;
-  }
+  // It may have been asked for twice, by a message and by the poll, and be told already: so this is no grant
+  // that nobody has. Who has detached has it in the store, and is granted nothing that would be told here.
+  if (it == waiting_.end()) return;
   if (it->second->epoch == epoch) {
     deadlines_.cancel(*it->second);
     if (!it->second->announced) {
