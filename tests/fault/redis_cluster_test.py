@@ -7,6 +7,7 @@
 What must hold while a slot moves: no call is refused for it, nothing that was granted or queued is lost, nothing is granted twice, and grants do not
 pause. What must hold in a failover: see redis_failover_test.py.
 """
+import contextlib
 import os
 import pathlib
 import random
@@ -126,14 +127,17 @@ class Patient(threading.Thread):
     def __init__(self, load):
         super().__init__(daemon=True)
         self.callers = [Caller(s.port) for s in load.services]
-        self.problems, self.stop = [], threading.Event()
+        self.problems, self.stop, self.finished = [], threading.Event(), threading.Event()
         status, self.lease, _ = self.callers[0].call("/locks/patient/acquire", {"clientId": "holder", "timeout": 5, "requestId": "holder.1"})
         assert status == 200, self.lease
         self.waiter = threading.Thread(target=self.wait, daemon=True)
         self.waiter.start()
 
     def wait(self):
-        self.answer = self.callers[1].call("/locks/patient/acquire", {"clientId": "waiter", "timeout": 5, "waitTimeout": 200, "requestId": "waiter.1"})
+        self.answer = (202, "not asked yet")
+        with contextlib.suppress(OSError):
+            while self.answer[0] == 202 and not self.finished.is_set():
+                self.answer = self.callers[1].call("/locks/patient/acquire", {"clientId": "waiter", "timeout": 5, "waitTimeout": 200, "requestId": "waiter.1"})
 
     def run(self):
         while not self.stop.wait(0.3):
@@ -152,6 +156,7 @@ class Patient(threading.Thread):
         if status != 200:
             self.problems.append(f"the lease was lost: {value}")
         self.waiter.join(20)
+        self.finished.set()
         if self.waiter.is_alive() or self.answer[0] != 200 or self.answer[1]["fencingToken"] <= self.lease["fencingToken"]:
             self.problems.append(f"the waiter was lost: {'no answer' if self.waiter.is_alive() else self.answer}")
         return self.problems
@@ -182,7 +187,7 @@ def moves(count, seed):
         violations = patient.finish() + load.end()
         print(f"  {count} moves of up to {keys} keys, each within {longest * 1000:.0f} ms; grants at most {worst * 1000:.0f} ms later; {load.summary()}", flush=True)
     violations += [f"{number} times: {what}" for what, number in load.record.counts.items() if what not in HARMLESS]
-    if load.record.counts["granted"] < 10 * count:
+    if load.record.counts["granted"] < 5 * count:
         violations.append(f"too few grants to prove anything: {load.record.counts['granted']}")
     return violations
 

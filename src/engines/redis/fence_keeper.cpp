@@ -203,10 +203,12 @@ void fence_keeper::judge_move(std::uint64_t connection, std::string former) {
   const auto now = user_.now();
   const auto since = client_.serving_since();
   said_.connected = since ? network_time_.now() - *since : duration();
-  const auto* from = std::find_if(std::begin(main_), std::end(main_), [&](const auto& m) {
-    return m.answered_at && m.incarnation.starts_with(former);
-  });
-  const bool known = from != std::end(main_) && is_unbroken(said_, now - *from->answered_at);
+  // Whoever answered us last, it was before the slot left the former one: or it was that.
+  std::optional<instant> answered_at;
+  for (const auto& m : main_)
+    if (m.answered_at && m.incarnation != seen_)
+      answered_at = std::max(answered_at.value_or(instant{}), *m.answered_at);
+  const bool known = answered_at && is_unbroken(said_, now - *answered_at);
   const auto go_on = [this, connection, former](bool given_away) {
     if (!given_away) {
       log::warn("redis", "the slot has another server: what that may have lost is waited for");
