@@ -127,6 +127,15 @@ TEST_F(Failover, IsNoLongerThanItsSettingForShortLeases) {
   EXPECT_TRUE(is_granted(acquire("bob", on("b"))));
 }
 
+TEST_F(Failover, LetsAPlainLeaseLiveOnForAsLongAsThatLasts) {
+  world_.failover.quarantine = 300s;
+  begin();
+  const auto alice = hold("alice", {.ttl = 5s});
+  fail_over();
+  world_.pass(290s);
+  EXPECT_TRUE(renew(alice.id, 5s));
+}
+
 TEST_F(Failover, OfALongLeaseClosesNoLongerForOthers) {
   begin();
   const auto alice = hold("alice", {.ttl = 300s});

@@ -57,9 +57,10 @@ class decimal {
 std::int64_t in_ms(duration d) noexcept {
   return std::chrono::ceil<std::chrono::milliseconds>(d).count();
 }
-// How long the record of a lease outlives its key, so that a repeat can be told how it ended.
+// How long the record of a lease outlives its key, so that a repeat can be told how it ended, and that nobody
+// loses a lease while nothing is granted.
 duration keep_for(const plain_terms& terms) {
-  return terms.request_memory + std::chrono::seconds(30);
+  return terms.request_memory + std::max<duration>(std::chrono::seconds(30), terms.pause);
 }
 // Where a record has the client, counted from one.
 constexpr std::int64_t client_at = 147;

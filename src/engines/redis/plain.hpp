@@ -41,6 +41,7 @@ struct plain_terms {
   duration request_memory{};
   duration longest{};  ///< of the ttls: the end of such a lease is covered by the horizon that goes with the
                        ///< ceiling of its token (see fence_keeper)
+  duration pause{};    ///< nothing may be granted for so long, and what was held lives on
   std::string nothing{};  ///< on a Cluster, a key that never exists; see lua/plain.lua
 };
 

@@ -47,6 +47,7 @@ script_engine::script_engine(loop& where, const clock& time, redis_engine_option
             std::to_string(prefixes_.own.size()),
             options_.request_memory,
             options_.plant_plain_counter ? duration() : std::min(options_.failover.quarantine, longest_plain),
+            options_.failover.quarantine + ceiling_ahead,
             keys_.size() > 1 ? keys_.back() : std::string()};
   about_.engine = "redis";
   about_.grade = guarantee_class::c;
