@@ -47,7 +47,50 @@ quorum_engine::undo_ptr quorum_engine::just_given_back(std::string_view lock) co
   return it == given_back_.rend() ? nullptr : *it;
 }
 
+// What is being given back already: a call that is repeated because its outcome was not known asks on behalf
+// of the same.
+quorum_engine::undo_ptr quorum_engine::giving_back(std::string_view lock, const lock_id& id) const {
+  const auto value = id.to_string();
+  const auto it = std::find_if(undone_.rbegin(), undone_.rend(),
+                               [&](const undo_ptr& u) { return u->lock == lock && u->value == value; });
+  return it == undone_.rend() ? nullptr : *it;
+}
+
+// What a majority may still hold of this lock although nobody owns it.
+quorum_engine::undo_ptr quorum_engine::not_yet_given_back(std::string_view lock) const {
+  const auto it = std::find_if(undone_.rbegin(), undone_.rend(), [&](const undo_ptr& u) {
+    const auto sure = size() - static_cast<std::size_t>(std::popcount(u->open));
+    return u->lock == lock && sure < core::majority_of(size());
+  });
+  return it == undone_.rend() ? nullptr : *it;
+}
+
+// The nodes that have not answered, now and not with the next repair, and a new count of the votes.
+void quorum_engine::ask_again(const undo_ptr& u) {
+  if (u->done) return;  // it is being counted
+  u->votes = round(size(), duration(0), -std::chrono::hours(1));
+  for (std::size_t i = 0; i < size(); ++i) {
+    const auto bit = mask{1} << i;
+    if ((u->open & bit) == 0) {
+      u->votes.take(i, vote::accepted);
+    } else if ((u->under_way & bit) != 0) {
+      continue;
+    } else if (nodes_->reachable(i)) {
+      undo_on(u, i);
+    } else {
+      u->votes.take(i, vote::unreachable);
+    }
+  }
+}
+
 void quorum_engine::when_given_back(const undo_ptr& u, unique_function<void(bool)> done) {
+  if (u->done) {
+    u->done = [first = std::move(u->done), then = std::move(done)](bool known) mutable {
+      first(known);
+      then(known);
+    };
+    return;
+  }
   u->done = std::move(done);
   if (u->votes.judge(duration::zero()) == verdict::undecided) return;
   loop_.defer([u] {

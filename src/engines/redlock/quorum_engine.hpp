@@ -59,6 +59,7 @@ class quorum_engine final : public engine, private core::table_observer, private
         table_(by_turns(options_.table), secrets_, *this, nullptr) {
     about_.engine = "redlock";
     about_.grade = guarantee_class::c;
+    about_.max_ttl = options_.max_ttl;
   }
   ~quorum_engine() override { nodes_.reset(); }
 
@@ -261,6 +262,9 @@ class quorum_engine final : public engine, private core::table_observer, private
                      bool tell);
   void undo_on(const undo_ptr& u, std::size_t node);
   [[nodiscard]] undo_ptr just_given_back(std::string_view lock) const;
+  [[nodiscard]] undo_ptr giving_back(std::string_view lock, const lock_id& id) const;
+  [[nodiscard]] undo_ptr not_yet_given_back(std::string_view lock) const;
+  void ask_again(const undo_ptr& u);
   void when_given_back(const undo_ptr& u, unique_function<void(bool)> done);
   void assure(fencing_token token, instant end, std::uint32_t holds, unique_function<void(errc)> done);
   void repair();

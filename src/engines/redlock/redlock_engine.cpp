@@ -202,7 +202,14 @@ void quorum_engine::release(const release_request& r, completion<answer<release_
     const auto all = (mask{1} << size()) - 1;
     auto u = just_given_back(proof.name.view());
     const bool first = u && u->value == proof.id.to_string();
-    if (!first) u = give_back(proof.name.view(), proof.id, all, later(now(), seconds(5)), false, false);
+    if (!first) {
+      u = giving_back(proof.name.view(), proof.id);
+      if (u) {
+        ask_again(u);
+      } else {
+        u = give_back(proof.name.view(), proof.id, all, later(now(), seconds(5)), false, false);
+      }
+    }
     // It keeps its own `done`, so this must not keep it.
     when_given_back(u, [this, out, first, what = u.get(), done = std::move(done)](bool known) mutable {
       const bool lost = first && !what->deleted && what->may_hold < core::majority_of(size());
@@ -289,7 +296,13 @@ void quorum_engine::renew(const renew_request& r, completion<answer<renew_answer
 void quorum_engine::cancel(const call_id& call, completion<answer<cancelled>> done) {
   if (refused(done, !call.table_wide)) return;
   auto out = table_.cancel(now(), call);
-  if (const auto u = just_given_back(call.lock.view())) {
+  auto u = just_given_back(call.lock.view());
+  if (!u) {
+    // The first time it may not have been known.
+    u = not_yet_given_back(call.lock.view());
+    if (u) ask_again(u);
+  }
+  if (u) {
     when_given_back(u, [out, done = std::move(done)](bool known) mutable {
       done(known ? std::move(out) : answer<cancelled>(errc::outcome_unknown));
     });
