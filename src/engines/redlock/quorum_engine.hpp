@@ -168,6 +168,11 @@ class quorum_engine final : public engine, private core::table_observer, private
     };
     std::vector<holder> holders;
     std::size_t late = 0;
+
+    /// Nodes that have said something, whatever it was.
+    [[nodiscard]] std::size_t heard() const noexcept {
+      return votes.count(vote::accepted) + votes.count(vote::refused) + late;
+    }
   };
   using attempt_ptr = std::shared_ptr<attempt>;
 
