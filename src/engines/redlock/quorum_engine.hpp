@@ -244,7 +244,7 @@ class quorum_engine final : public engine, private core::table_observer, private
     nodes_->ask(node, verb, key_of(lock), record_of(lock), words, patience,
                 [this, done = std::move(done)](const node_answer* said) mutable {
                   done(said);
-                  if (ended_ && nodes_->open() == 0) std::exchange(ended_, nullptr)();
+                  end_when_quiet();
                 });
   }
   [[nodiscard]] duration chance_up_to(duration most) {
@@ -302,6 +302,7 @@ class quorum_engine final : public engine, private core::table_observer, private
     return it != contests_.end() && it->second->holder ? &*it->second->holder : nullptr;
   }
 
+  void end_when_quiet();
   void wake();
   void after_decision();
   void deliver();
@@ -341,6 +342,7 @@ class quorum_engine final : public engine, private core::table_observer, private
   unique_function<void()> ended_;
   instant next_repair_ = never;
   bool delivering_ = false, stopped_ = false, tidying_ = false, more_ = false, undone_full_ = false;
+  bool end_is_near_ = false;
   std::unique_ptr<node_set> nodes_;  // last: its end silences everything
 };
 

@@ -22,8 +22,18 @@ void quorum_engine::start(engine_listener& listener) {
 void quorum_engine::stop(unique_function<void()> done) {
   stopped_ = true;
   loop_.on_wake(nullptr);
-  if (nodes_->open() == 0) return done();
-  ended_ = std::move(done);  // each question has a deadline
+  ended_ = std::move(done);
+  end_when_quiet();  // each question has a deadline
+}
+
+// Not before the answers that are put off until the decision under way is over: whoever stopped us may be
+// gone a moment later.
+void quorum_engine::end_when_quiet() {
+  if (!ended_ || nodes_->open() > 0 || std::exchange(end_is_near_, true)) return;
+  loop_.defer([this] {
+    end_is_near_ = false;
+    if (nodes_->open() == 0) std::exchange(ended_, nullptr)();
+  });
 }
 
 void quorum_engine::wake() {
