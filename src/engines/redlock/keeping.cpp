@@ -48,21 +48,30 @@ quorum_engine::undo_ptr quorum_engine::just_given_back(std::string_view lock) co
 }
 
 // What is being given back already: a call that is repeated because its outcome was not known asks on behalf
-// of the same.
-quorum_engine::undo_ptr quorum_engine::giving_back(std::string_view lock, const lock_id& id) const {
-  const auto value = id.to_string();
-  const auto it = std::find_if(undone_.rbegin(), undone_.rend(),
-                               [&](const undo_ptr& u) { return u->lock == lock && u->value == value; });
-  return it == undone_.rend() ? nullptr : *it;
+// of the same. A vote that came late is given back by itself: all of it is one.
+quorum_engine::undo_ptr quorum_engine::giving_back(std::string_view lock, std::string_view value) const {
+  undo_ptr out;
+  for (const auto& u : undone_) {
+    if (u->lock != lock || u->value != value) continue;
+    if (!out) {
+      out = u;
+      continue;
+    }
+    out->open |= u->open;
+    out->until = std::max(out->until, u->until);
+  }
+  return out;
 }
 
 // What a majority may still hold of this lock although nobody owns it.
 quorum_engine::undo_ptr quorum_engine::not_yet_given_back(std::string_view lock) const {
-  const auto it = std::find_if(undone_.rbegin(), undone_.rend(), [&](const undo_ptr& u) {
-    const auto sure = size() - static_cast<std::size_t>(std::popcount(u->open));
-    return u->lock == lock && sure < core::majority_of(size());
-  });
-  return it == undone_.rend() ? nullptr : *it;
+  for (const auto& u : undone_) {
+    if (u->lock != lock) continue;
+    auto all = giving_back(lock, u->value);
+    const auto sure = size() - static_cast<std::size_t>(std::popcount(all->open));
+    if (sure < core::majority_of(size())) return all;
+  }
+  return nullptr;
 }
 
 // The nodes that have not answered, now and not with the next repair, and a new count of the votes.

@@ -267,7 +267,7 @@ class quorum_engine final : public engine, private core::table_observer, private
                      bool tell);
   void undo_on(const undo_ptr& u, std::size_t node);
   [[nodiscard]] undo_ptr just_given_back(std::string_view lock) const;
-  [[nodiscard]] undo_ptr giving_back(std::string_view lock, const lock_id& id) const;
+  [[nodiscard]] undo_ptr giving_back(std::string_view lock, std::string_view value) const;
   [[nodiscard]] undo_ptr not_yet_given_back(std::string_view lock) const;
   void ask_again(const undo_ptr& u);
   void when_given_back(const undo_ptr& u, unique_function<void(bool)> done);

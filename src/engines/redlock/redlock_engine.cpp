@@ -213,7 +213,7 @@ void quorum_engine::release(const release_request& r, completion<answer<release_
     auto u = just_given_back(proof.name.view());
     const bool first = u && u->value == proof.id.to_string();
     if (!first) {
-      u = giving_back(proof.name.view(), proof.id);
+      u = giving_back(proof.name.view(), proof.id.to_string());
       if (u) {
         ask_again(u);
       } else {
