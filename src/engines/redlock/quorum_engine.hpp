@@ -288,10 +288,23 @@ class quorum_engine final : public engine, private core::table_observer, private
   // Who holds a lock, as a majority sees it.
   struct sight {
     bool known = false;  // a majority has answered
-    bool held = false;
-    bool ours = false;  // by a value that dislock wrote
+    bool held = false;   // by a majority; or by so many that it can be, with the nodes that did not answer
+    bool ours = false;   // by a value that dislock wrote
     std::uint64_t last = 0;
     holder_view who;
+    std::size_t needed = 0, silent = 0;                          // of the nodes
+    std::vector<std::pair<fencing_token, std::size_t>> holding;  // on how many, of those that dislock wrote
+
+    [[nodiscard]] std::size_t nodes_with(fencing_token token) const noexcept {
+      for (const auto& [each, nodes] : holding)
+        if (each == token) return nodes;
+      return 0;
+    }
+    // Not excluded, and seen somewhere.
+    [[nodiscard]] bool may_be_held_by(fencing_token token) const noexcept {
+      const auto nodes = nodes_with(token);
+      return nodes > 0 && nodes + silent >= needed;
+    }
   };
   void look(std::string_view lock, unique_function<void(const sight&)> done);
 
