@@ -101,9 +101,9 @@ void quorum_engine::when_given_back(const undo_ptr& u, unique_function<void(bool
     return;
   }
   u->done = std::move(done);
-  if (u->votes.judge(duration::zero()) == verdict::undecided) return;
-  loop_.defer([u] {
-    if (u->done) std::exchange(u->done, nullptr)(u->votes.judge(duration::zero()) == verdict::won);
+  if (!is_settled(*u)) return;
+  loop_.defer([this, u] {
+    if (u->done && is_settled(*u)) std::exchange(u->done, nullptr)(is_given_back(*u));
   });
 }
 
@@ -119,9 +119,9 @@ void quorum_engine::undo_on(const undo_ptr& u, std::size_t node) {
     if (answered && said->word == "yes") u->deleted = true;
     if (answered && said->word == "no") --u->may_hold;
     if (u->votes.of(node) == vote::silent) u->votes.take(node, answered ? vote::accepted : vote::unreachable);
-    if (u->done && u->votes.judge(duration::zero()) != verdict::undecided) {
+    if (u->done && is_settled(*u)) {
       auto done = std::exchange(u->done, nullptr);
-      done(u->votes.judge(duration::zero()) == verdict::won);
+      done(is_given_back(*u));
       after_decision();
     }
   });

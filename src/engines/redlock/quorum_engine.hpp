@@ -270,6 +270,15 @@ class quorum_engine final : public engine, private core::table_observer, private
   [[nodiscard]] undo_ptr giving_back(std::string_view lock, std::string_view value) const;
   [[nodiscard]] undo_ptr not_yet_given_back(std::string_view lock) const;
   void ask_again(const undo_ptr& u);
+  [[nodiscard]] static bool is_given_back(const undo& u) noexcept {
+    return u.votes.judge(duration::zero()) == verdict::won;
+  }
+  // A majority that does not have it may have missed or forgotten it: whether it was held at all is known
+  // when the others have answered as well.
+  [[nodiscard]] bool is_settled(const undo& u) const noexcept {
+    if (u.votes.judge(duration::zero()) == verdict::undecided) return false;
+    return u.deleted || u.may_hold >= core::majority_of(size()) || u.under_way == 0;
+  }
   void when_given_back(const undo_ptr& u, unique_function<void(bool)> done);
   void assure(fencing_token token, instant end, std::uint32_t holds, unique_function<void(errc)> done);
   void repair();

@@ -11,6 +11,7 @@
 #include <list>
 #include <map>
 #include <set>
+#include <thread>
 
 namespace dislock {
 namespace {
@@ -285,6 +286,22 @@ TEST_F(Redlock, ALeaseThatNoMajorityDeniesIsNotTakenForOneThatWasGivenBackElsewh
   EXPECT_TRUE(valid->current);
   EXPECT_EQ(code(acquire(r, "bob")), errc::lock_not_acquired);
   EXPECT_EQ(release(r, alice.id), std::nullopt);
+}
+
+TEST_F(Redlock, AReleaseIsNotRefusedBecauseThoseWhoDoNotHaveTheLeaseAnswerFirst) {
+  auto& r = add();
+  const auto alice = hold(r, "alice");
+  ASSERT_TRUE(until([&] { return keys() == 5; }));
+  let_pass(50ms);
+  for (const std::size_t i : {0u, 1u, 2u}) nodes_[i]->say({"DEL", "lock:a"});
+  for (const std::size_t i : {3u, 4u}) nodes_[i]->process().freeze();
+  std::thread slow([&] {
+    std::this_thread::sleep_for(300ms);
+    for (const std::size_t i : {3u, 4u}) nodes_[i]->process().thaw();
+  });
+  EXPECT_EQ(release(r, alice.id), std::nullopt);
+  slow.join();
+  EXPECT_TRUE(until([&] { return keys() == 0; }));
 }
 
 TEST_F(Redlock, NodesThatStandStillDoNotDelayAnybody) {
