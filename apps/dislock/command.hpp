@@ -30,6 +30,8 @@ struct workbench {
 
   /// Connects to `with.address`. The timeouts of `with` go into `options`.
   [[nodiscard]] result<client> connect(client_options options = {}) const;
+  /// For commands about all locks: with `redlock://` there is no list of them, and people are told.
+  [[nodiscard]] result<client> connect_to_see_all();
 };
 
 using action = std::function<exit_code(workbench&)>;

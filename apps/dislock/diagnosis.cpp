@@ -223,7 +223,13 @@ diagnosis judge_engine(const engine_info& about) {
   diagnosis out{.what = "engine", .found = about.engine + ", class " + std::string(1, about.guarantee)};
   out.found += about.durable ? ", durable" : ", not durable";
   out.found += about.durable_fence ? ", durable fence" : "";
-  if (!about.durable) {
+  if (about.engine == "redlock") {
+    if (about.durable_fence) return out;
+    out.how = verdict::warning;
+    out.hint =
+        "tokens can repeat if a majority of the servers crashes: appendonly yes and appendfsync always keep "
+        "them";
+  } else if (!about.durable) {
     out.how = verdict::warning;
     out.hint = about.engine == "redis"
                    ? "a restart of Redis forgets every lock; its setting appendonly keeps them"

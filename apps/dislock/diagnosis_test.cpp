@@ -69,6 +69,12 @@ TEST(Diagnosis, WarnsOfAnEngineThatForgets) {
   about.engine = "embedded";
   about.durable = true;
   EXPECT_EQ(judge_engine(about).how, verdict::ok);
+  about.engine = "redlock";
+  about.guarantee = 'C';
+  about.durable = false;  // what it is about: the servers
+  EXPECT_NE(judge_engine(about).hint.find("appendfsync"), std::string::npos);
+  about.durable_fence = true;
+  EXPECT_EQ(judge_engine(about).how, verdict::ok);
 }
 
 TEST(Diagnosis, LooksAtTheEnvironment) {

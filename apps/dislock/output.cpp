@@ -123,9 +123,9 @@ std::string sentence_for(const error& why) {
   if (why.code == errc::engine_unavailable && !why.detail.empty())
     return "the locks cannot be reached: " + why.detail +
            " (engine_unavailable; dislock doctor looks closer)";
-  if (why.code != errc::invalid_field) return why.message();
+  if (why.code != errc::invalid_field && why.code != errc::unsupported_by_engine) return why.message();
   // As the library and as the service call them.
-  constexpr std::array<std::pair<std::string_view, std::string_view>, 19> flags{{
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 20> flags{{
       {"url", "--addr (or DISLOCK_URL)"},
       {"ttl", "--ttl"},
       {"timeout", "--ttl"},
@@ -138,6 +138,7 @@ std::string sentence_for(const error& why) {
       {"max_hold", "--max-hold"},
       {"maxHold", "--max-hold"},
       {"metadata", "--meta"},
+      {"mode", "--shared, --limit"},
       {"limit", "--limit"},
       {"permits", "--permits"},
       {"reason", "--reason"},

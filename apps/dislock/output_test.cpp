@@ -114,6 +114,10 @@ TEST_F(Output, NamesTheFlagWhereTheErrorNamesAField) {
   }
   why.detail = "unheard_of: odd";
   EXPECT_EQ(sentence_for(why), why.message());
+  why.code = errc::unsupported_by_engine;
+  EXPECT_EQ(sentence_for(why), why.message());
+  why.detail = "mode: redlock has exclusive locks only";
+  EXPECT_EQ(sentence_for(why), "--shared, --limit: redlock has exclusive locks only");
 }
 
 TEST_F(Output, SaysWhatKeptItFromTheLocks) {

@@ -132,6 +132,16 @@ result<client> workbench::connect(client_options options) const {
   return client::connect(with.address, std::move(options));
 }
 
+result<client> workbench::connect_to_see_all() {
+  auto out = connect();
+  if (out && with.address.starts_with("redlock"))
+    print.note(
+        "redlock has no list of all locks and waiters: every process knows its own; 'dislock get NAME' asks "
+        "the "
+        "servers");
+  return out;
+}
+
 exit_code run_program(const std::vector<std::string>& arguments, const environment& env, std::ostream& out,
                       std::ostream& err, printer::stream_abilities out_can,
                       printer::stream_abilities err_can) {

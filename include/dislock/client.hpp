@@ -82,7 +82,7 @@ class DISLOCK_API lease_group {
 };
 
 /// A connection to an engine: `memory:`, `embedded:/path`, `redis://host:port[/db]` and its like (`rediss:`,
-/// `redis+sentinel:`, `redis+cluster:`), or `http://host:port[,host:port...]`.
+/// `redis+sentinel:`, `redis+cluster:`), `redlock://a,b,c`, or `http://host:port[,host:port...]`.
 ///
 /// Blocking calls; `async()` has the same ones for coroutines. One loop renews all leases of a client, so it
 /// has to live as long as they do; leases that outlive it are given back when it ends, and lost.

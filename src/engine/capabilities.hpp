@@ -26,6 +26,7 @@ struct capabilities {
   bool durable_fence = false;  ///< tokens never go back, whatever crashes
   bool failover_safe_exclusion = false;
   duration min_ttl = std::chrono::milliseconds(100);
+  duration max_ttl = duration::max();  ///< what the engine itself sets as a limit
   duration ttl_resolution = std::chrono::milliseconds(1);
 
   struct named {

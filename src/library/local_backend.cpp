@@ -8,6 +8,7 @@
 #include <boost/unordered/unordered_flat_set.hpp>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 #include <deque>
 #include <list>
@@ -77,6 +78,30 @@ error unavailable(std::string_view lock, std::string detail) {
   out.lock = lock;
   out.detail = std::move(detail);
   return out;
+}
+
+std::string in_seconds(duration d) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%g s", std::chrono::duration<double>(d).count());
+  return text;
+}
+
+std::string too_long(const capabilities& can, duration ttl) {
+  if (ttl <= can.max_ttl) return {};
+  return "ttl: at most " + in_seconds(can.max_ttl) + ", as the URL has it";
+}
+
+// What a call asks for that the engine does not have, by the name of the field: the engine only says that
+// there is something. Empty: none of this.
+std::string beyond(const capabilities& can, const acquire_call& c) {
+  const std::string name(can.engine);
+  if (c.multi && !can.multi) return "locks: " + name + " grants one lock at a time";
+  for (const auto& l : c.locks) {
+    if (l.mode == lock_mode::shared && !can.shared) return "mode: " + name + " has exclusive locks only";
+    if (l.mode == lock_mode::semaphore && !can.semaphore) return "mode: " + name + " has no semaphores";
+  }
+  if (c.lock_delay > duration::zero() && !can.lock_delay) return "lock_delay: " + name + " has none";
+  return too_long(can, c.ttl);
 }
 
 // A request id that the library made, as the id of the lease that the call is to get: so the store need not
@@ -316,7 +341,9 @@ void local_backend::decided(waiting& w, std::uint32_t serial, acquire_answer&& a
     deadlines_.schedule(w, std::min(later(now(), rest), w.until));
     return arm();
   }
-  finish(w, why_not(said, w.call->locks.front().name));
+  auto why = why_not(said, w.call->locks.front().name);
+  if (why.code == errc::unsupported_by_engine) why.detail = beyond(engine_->about(), *w.call);
+  finish(w, std::move(why));
 }
 
 // What the engine says, and if it cannot reach its store, why.
@@ -493,7 +520,9 @@ void local_backend::renew(std::vector<lease_key> which, std::vector<duration> tt
     r.ttl = ttls[i];
     engine_->renew(r, [this, all, i, ttl = ttls[i]](answer<renew_answers>&& a) {
       if (!a) {
-        all->answers[i] = why(a, {});
+        auto reason = why(a, {});
+        if (reason.code == errc::unsupported_by_engine) reason.detail = too_long(engine_->about(), ttl);
+        all->answers[i] = std::move(reason);
       } else if (const auto& one = a->front(); !one) {
         all->answers[i] = why(one, {});
       } else {

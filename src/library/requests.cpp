@@ -184,7 +184,9 @@ result<engine_url> parse_url(std::string_view url) {
   if (is_identifier(scheme, 32) && scheme.size() < url.size()) {
     detail.append("there is no engine ").append(scheme).append(": in this library; ");
   }
-  return wrong(detail + "memory:, embedded:/path, redis://host:port and http://host:port are known");
+  return wrong(
+      detail +
+      "memory:, embedded:/path, redis://host:port, redlock://h1,h2,h3 and http://host:port are known");
 }
 
 std::string make_instance() {

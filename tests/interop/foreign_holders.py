@@ -29,10 +29,10 @@ PATIENCE = 30  # seconds, for any answer
 class Holder:
     """One process, which does one thing at a time."""
 
-    def __init__(self, name, command, redis_port):
+    def __init__(self, name, command, redis_ports):
         self.name = name
         self.errors = tempfile.TemporaryFile()
-        self.process = start([*command, str(redis_port)], stdout=subprocess.PIPE, stderr=self.errors)
+        self.process = start([*command, *map(str, redis_ports)], stdout=subprocess.PIPE, stderr=self.errors)
         self.answers = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -91,6 +91,8 @@ def key_of(lock):
     return f"lock:{lock}"
 
 
-def start_all(redis_port):
-    commands = peer_programs.prepare(list(LIBRARIES.values()), ROOT / "build" / "interop")
-    return {name: Holder(name, commands[folder], redis_port) for name, folder in LIBRARIES.items()}
+def start_all(*redis_ports, libraries=tuple(LIBRARIES)):
+    """One process for each of the libraries, which asks all of these servers (redis-py can ask one only)."""
+    folders = {name: LIBRARIES[name] for name in libraries}
+    commands = peer_programs.prepare(list(folders.values()), ROOT / "build" / "interop")
+    return {name: Holder(name, commands[folder], redis_ports) for name, folder in folders.items()}

@@ -38,7 +38,7 @@ void print_tree(printer& print, const forest& f) {
 }
 
 exit_code graph(workbench& at, const wanted_graph& w) {
-  auto connected = at.connect();
+  auto connected = at.connect_to_see_all();
   if (!connected) return at.print.refuse(connected.error());
   const auto edges = connected->graph();
   if (!edges) return at.print.refuse(edges.error());
@@ -68,7 +68,7 @@ struct wanted_deadlocks {
 };
 
 exit_code deadlocks(workbench& at, const wanted_deadlocks& w) {
-  auto connected = at.connect();
+  auto connected = at.connect_to_see_all();
   if (!connected) return at.print.refuse(connected.error());
   auto found = connected->deadlocks();
   if (!found) return at.print.refuse(found.error());

@@ -52,7 +52,7 @@ result<snapshot> look(client& from, const std::string& prefix, std::uint64_t& pl
 
 // Without a screen: one document, or one after the other.
 exit_code print_plainly(workbench& at, const wanted& w) {
-  auto from = at.connect();
+  auto from = at.connect_to_see_all();
   if (!from) return at.print.refuse(from.error());
   std::uint64_t place = 0;
   scoreboard board;

@@ -96,7 +96,7 @@ struct wanted_list {
 
 exit_code list(workbench& at, const wanted_list& w) {
   if (w.limit < 1 || w.limit > 100'000) return at.print.usage("--limit must be from 1 to 100000.");
-  auto connected = at.connect();
+  auto connected = at.connect_to_see_all();
   if (!connected) return at.print.refuse(connected.error());
   auto found = connected->list(w.prefix, w.client, w.limit);
   if (!found) return at.print.refuse(found.error());
@@ -127,7 +127,7 @@ exit_code list(workbench& at, const wanted_list& w) {
 // --- waiters -------------------------------------------------------------------------------------------
 
 exit_code waiters(workbench& at, const std::string& name) {
-  auto connected = at.connect();
+  auto connected = at.connect_to_see_all();
   if (!connected) return at.print.refuse(connected.error());
   const auto state = connected->inspect(name);
   if (!state) return at.print.refuse(state.error());

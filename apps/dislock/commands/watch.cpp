@@ -54,7 +54,7 @@ exit_code watch(workbench& at, const wanted& w) {
       return at.print.usage("watch: --event: there is no event '" + type + "'." +
                             (close ? " Did you mean " + *close + "?" : ""));
     }
-  auto connected = at.connect();
+  auto connected = at.connect_to_see_all();
   if (!connected) return at.print.refuse(connected.error());
   std::uint64_t shown = 0;
   std::uint64_t place = w.since.value_or(0);

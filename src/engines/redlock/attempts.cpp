@@ -118,8 +118,12 @@ void quorum_engine::conclude(const attempt_ptr& a) {
   if (a->decided) return;
   const auto v = a->votes.judge(now() - a->started);
   if (v == verdict::undecided) return;
-  a->decided = true;
   auto* c = contest_of(*a);
+  // With a dead node the first refusal decides that it is lost, but not why: nobody knows yet whether
+  // somebody has the lock, or most of the nodes are gone.
+  const bool unclear = a->heard() < core::majority_of(size()) && a->votes.count(vote::silent) > 0;
+  if (v == verdict::lost && c && unclear) return;
+  a->decided = true;
   if (v == verdict::won && c) {
     won(a, c);
   } else {
@@ -181,7 +185,7 @@ void quorum_engine::lost(const attempt_ptr& a, contest& c) {
     return rest(c, std::min(later(now(), longest / 2 + chance_up_to(longest / 2)),
                             later(free, chance_up_to(milliseconds(3)))));
   }
-  const auto heard = a->votes.count(vote::accepted) + a->votes.count(vote::refused) + a->late;
+  const auto heard = a->heard();
   if (heard >= needed && c.rounds < most_rounds) {
     // Nobody holds it. Tokens that were too small, or a clock that was not known, are better now; who tried
     // at the same time as we did needs to be missed.

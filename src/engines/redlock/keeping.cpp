@@ -47,11 +47,63 @@ quorum_engine::undo_ptr quorum_engine::just_given_back(std::string_view lock) co
   return it == given_back_.rend() ? nullptr : *it;
 }
 
+// What is being given back already: a call that is repeated because its outcome was not known asks on behalf
+// of the same. A vote that came late is given back by itself: all of it is one.
+quorum_engine::undo_ptr quorum_engine::giving_back(std::string_view lock, std::string_view value) const {
+  undo_ptr out;
+  for (const auto& u : undone_) {
+    if (u->lock != lock || u->value != value) continue;
+    if (!out) {
+      out = u;
+      continue;
+    }
+    out->open |= u->open;
+    out->until = std::max(out->until, u->until);
+  }
+  return out;
+}
+
+// What a majority may still hold of this lock although nobody owns it.
+quorum_engine::undo_ptr quorum_engine::not_yet_given_back(std::string_view lock) const {
+  for (const auto& u : undone_) {
+    if (u->lock != lock) continue;
+    auto all = giving_back(lock, u->value);
+    const auto sure = size() - static_cast<std::size_t>(std::popcount(all->open));
+    if (sure < core::majority_of(size())) return all;
+  }
+  return nullptr;
+}
+
+// The nodes that have not answered, now and not with the next repair, and a new count of the votes.
+void quorum_engine::ask_again(const undo_ptr& u) {
+  if (u->done) return;  // it is being counted
+  u->votes = round(size(), duration(0), -std::chrono::hours(1));
+  for (std::size_t i = 0; i < size(); ++i) {
+    const auto bit = mask{1} << i;
+    if ((u->open & bit) == 0) {
+      u->votes.take(i, vote::accepted);
+    } else if ((u->under_way & bit) != 0) {
+      continue;
+    } else if (nodes_->reachable(i)) {
+      undo_on(u, i);
+    } else {
+      u->votes.take(i, vote::unreachable);
+    }
+  }
+}
+
 void quorum_engine::when_given_back(const undo_ptr& u, unique_function<void(bool)> done) {
+  if (u->done) {
+    u->done = [first = std::move(u->done), then = std::move(done)](bool known) mutable {
+      first(known);
+      then(known);
+    };
+    return;
+  }
   u->done = std::move(done);
-  if (u->votes.judge(duration::zero()) == verdict::undecided) return;
-  loop_.defer([u] {
-    if (u->done) std::exchange(u->done, nullptr)(u->votes.judge(duration::zero()) == verdict::won);
+  if (!is_settled(*u)) return;
+  loop_.defer([this, u] {
+    if (u->done && is_settled(*u)) std::exchange(u->done, nullptr)(is_given_back(*u));
   });
 }
 
@@ -67,9 +119,9 @@ void quorum_engine::undo_on(const undo_ptr& u, std::size_t node) {
     if (answered && said->word == "yes") u->deleted = true;
     if (answered && said->word == "no") --u->may_hold;
     if (u->votes.of(node) == vote::silent) u->votes.take(node, answered ? vote::accepted : vote::unreachable);
-    if (u->done && u->votes.judge(duration::zero()) != verdict::undecided) {
+    if (u->done && is_settled(*u)) {
       auto done = std::exchange(u->done, nullptr);
-      done(u->votes.judge(duration::zero()) == verdict::won);
+      done(is_given_back(*u));
       after_decision();
     }
   });

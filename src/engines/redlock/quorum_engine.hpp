@@ -60,6 +60,7 @@ class quorum_engine final : public engine, private core::table_observer, private
         table_(by_turns(options_.table), secrets_, *this, nullptr) {
     about_.engine = "redlock";
     about_.grade = guarantee_class::c;
+    about_.max_ttl = options_.max_ttl;
   }
   ~quorum_engine() override { nodes_.reset(); }
 
@@ -171,6 +172,11 @@ class quorum_engine final : public engine, private core::table_observer, private
     };
     std::vector<holder> holders;
     std::size_t late = 0;
+
+    /// Nodes that have said something, whatever it was.
+    [[nodiscard]] std::size_t heard() const noexcept {
+      return votes.count(vote::accepted) + votes.count(vote::refused) + late;
+    }
   };
   using attempt_ptr = std::shared_ptr<attempt>;
 
@@ -242,7 +248,7 @@ class quorum_engine final : public engine, private core::table_observer, private
     nodes_->ask(node, verb, key_of(lock), record_of(lock), words, patience,
                 [this, done = std::move(done)](const node_answer* said) mutable {
                   done(said);
-                  if (ended_ && nodes_->open() == 0) std::exchange(ended_, nullptr)();
+                  end_when_quiet();
                 });
   }
   [[nodiscard]] duration chance_up_to(duration most) {
@@ -265,6 +271,18 @@ class quorum_engine final : public engine, private core::table_observer, private
                      bool tell);
   void undo_on(const undo_ptr& u, std::size_t node);
   [[nodiscard]] undo_ptr just_given_back(std::string_view lock) const;
+  [[nodiscard]] undo_ptr giving_back(std::string_view lock, std::string_view value) const;
+  [[nodiscard]] undo_ptr not_yet_given_back(std::string_view lock) const;
+  void ask_again(const undo_ptr& u);
+  [[nodiscard]] static bool is_given_back(const undo& u) noexcept {
+    return u.votes.judge(duration::zero()) == verdict::won;
+  }
+  // A majority that does not have it may have missed or forgotten it: whether it was held at all is known
+  // when the others have answered as well.
+  [[nodiscard]] bool is_settled(const undo& u) const noexcept {
+    if (u.votes.judge(duration::zero()) == verdict::undecided) return false;
+    return u.deleted || u.may_hold >= core::majority_of(size()) || u.under_way == 0;
+  }
   void when_given_back(const undo_ptr& u, unique_function<void(bool)> done);
   void assure(fencing_token token, instant end, std::uint32_t holds, unique_function<void(errc)> done);
   void repair();
@@ -283,10 +301,23 @@ class quorum_engine final : public engine, private core::table_observer, private
   // Who holds a lock, as a majority sees it.
   struct sight {
     bool known = false;  // a majority has answered
-    bool held = false;
-    bool ours = false;  // by a value that dislock wrote
+    bool held = false;   // by a majority; or by so many that it can be, with the nodes that did not answer
+    bool ours = false;   // by a value that dislock wrote
     std::uint64_t last = 0;
     holder_view who;
+    std::size_t needed = 0, silent = 0;                          // of the nodes
+    std::vector<std::pair<fencing_token, std::size_t>> holding;  // on how many, of those that dislock wrote
+
+    [[nodiscard]] std::size_t nodes_with(fencing_token token) const noexcept {
+      for (const auto& [each, nodes] : holding)
+        if (each == token) return nodes;
+      return 0;
+    }
+    // Not excluded, and seen somewhere.
+    [[nodiscard]] bool may_be_held_by(fencing_token token) const noexcept {
+      const auto nodes = nodes_with(token);
+      return nodes > 0 && nodes + silent >= needed;
+    }
   };
   void look(std::string_view lock, unique_function<void(const sight&)> done);
 
@@ -297,6 +328,7 @@ class quorum_engine final : public engine, private core::table_observer, private
     return it != contests_.end() && it->second->holder ? &*it->second->holder : nullptr;
   }
 
+  void end_when_quiet();
   void wake();
   void after_decision();
   void deliver();
@@ -337,6 +369,7 @@ class quorum_engine final : public engine, private core::table_observer, private
   unique_function<void()> ended_;
   instant next_repair_ = never;
   bool delivering_ = false, stopped_ = false, tidying_ = false, more_ = false, undone_full_ = false;
+  bool end_is_near_ = false;
   std::unique_ptr<node_set> nodes_;  // last: its end silences everything
 };
 

@@ -22,8 +22,18 @@ void quorum_engine::start(engine_listener& listener) {
 void quorum_engine::stop(unique_function<void()> done) {
   stopped_ = true;
   loop_.on_wake(nullptr);
-  if (nodes_->open() == 0) return done();
-  ended_ = std::move(done);  // each question has a deadline
+  ended_ = std::move(done);
+  end_when_quiet();  // each question has a deadline
+}
+
+// Not before the answers that are put off until the decision under way is over: whoever stopped us may be
+// gone a moment later.
+void quorum_engine::end_when_quiet() {
+  if (!ended_ || nodes_->open() > 0 || std::exchange(end_is_near_, true)) return;
+  loop_.defer([this] {
+    end_is_near_ = false;
+    if (nodes_->open() == 0) std::exchange(ended_, nullptr)();
+  });
 }
 
 void quorum_engine::wake() {
@@ -203,7 +213,14 @@ void quorum_engine::release(const release_request& r, completion<answer<release_
     const auto all = (mask{1} << size()) - 1;
     auto u = just_given_back(proof.name.view());
     const bool first = u && u->value == proof.id.to_string();
-    if (!first) u = give_back(proof.name.view(), proof.id, all, later(now(), seconds(5)), false, false);
+    if (!first) {
+      u = giving_back(proof.name.view(), proof.id.to_string());
+      if (u) {
+        ask_again(u);
+      } else {
+        u = give_back(proof.name.view(), proof.id, all, later(now(), seconds(5)), false, false);
+      }
+    }
     // It keeps its own `done`, so this must not keep it.
     when_given_back(u, [this, out, first, what = u.get(), done = std::move(done)](bool known) mutable {
       const bool lost = first && !what->deleted && what->may_hold < core::majority_of(size());
@@ -290,7 +307,13 @@ void quorum_engine::renew(const renew_request& r, completion<answer<renew_answer
 void quorum_engine::cancel(const call_id& call, completion<answer<cancelled>> done) {
   if (refused(done, !call.table_wide)) return;
   auto out = table_.cancel(now(), call);
-  if (const auto u = just_given_back(call.lock.view())) {
+  auto u = just_given_back(call.lock.view());
+  if (!u) {
+    // The first time it may not have been known.
+    u = not_yet_given_back(call.lock.view());
+    if (u) ask_again(u);
+  }
+  if (u) {
     when_given_back(u, [out, done = std::move(done)](bool known) mutable {
       done(known ? std::move(out) : answer<cancelled>(errc::outcome_unknown));
     });

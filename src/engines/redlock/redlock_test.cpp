@@ -11,6 +11,7 @@
 #include <list>
 #include <map>
 #include <set>
+#include <thread>
 
 namespace dislock {
 namespace {
@@ -146,10 +147,10 @@ class Redlock : public testing::Test {
     return out ? std::move(*out) : answer<T>(errc::internal_error);
   }
   std::optional<errc> release(replica& r, const lock_id& id, std::string_view lock = "a",
-                              std::string_view client = {}) {
+                              std::string_view client = {}, std::string_view request = {}) {
     const lease_proof proof{lock_name(lock), id, {}};
     const auto got = await<release_answers>([&](auto done) {
-      r.engine->release({client_id(client), {}, {&proof, 1}, false}, std::move(done));
+      r.engine->release({client_id(client), request_id(request), {&proof, 1}, false}, std::move(done));
     });
     return got ? std::nullopt : std::optional(got.error().code);
   }
@@ -216,6 +217,91 @@ TEST_F(Redlock, TwoDeadNodesChangeNothing) {
   }
   EXPECT_TRUE(r.engine->health().ready);
   EXPECT_THAT(r.engine->health().detail, HasSubstr("3 of 5"));
+}
+
+// The first refusal decides that the lock is not to be had; not yet, why.
+TEST_F(Redlock, WithTwoDeadNodesWhoIsRefusedStillLearnsThatSomebodyHasTheLock) {
+  auto& r = add();
+  auto& other = add();
+  const auto alice = hold(r, "alice");
+  ASSERT_TRUE(until([&] { return keys() == 5; }));
+  nodes_[1]->process().kill();
+  nodes_[3]->process().kill();
+  ASSERT_TRUE(until([&] { return !other.engine->health().detail.empty(); }));
+  const auto refused = acquire(other, "bob");
+  ASSERT_EQ(code(refused), errc::lock_not_acquired);
+  const auto& why = *std::get<refusal_ptr>(refused);
+  ASSERT_EQ(why.holders.size(), 1u);
+  EXPECT_EQ(why.holders[0].client, "alice");
+
+  std::optional<acquire_answer> got;
+  ask(other, "bob", {.wait = 10s}, [&](acquire_answer a) { got = std::move(a); });
+  let_pass(100ms);
+  EXPECT_FALSE(got) << "it waits";
+  ASSERT_EQ(release(r, alice.id), std::nullopt);
+  EXPECT_TRUE(until([&] { return got.has_value(); }, 2s));
+  EXPECT_TRUE(std::holds_alternative<granted>(*got));
+}
+
+// Repeated, because nobody knew how the first one ended: not done before a majority has let go.
+TEST_F(Redlock, ARepeatedReleaseOrCancelGoesOnWhereTheFirstOneWas) {
+  auto& r = add();
+  for (const bool by_cancel : {false, true}) {
+    const auto alice = hold(r, "alice", {.request = by_cancel ? "r2" : "r1"});
+    ASSERT_TRUE(until([&] { return keys() == 5; }));
+    for (const std::size_t i : {0u, 1u, 2u}) nodes_[i]->process().freeze();
+    const auto give_back = [&]() -> std::optional<errc> {
+      if (!by_cancel) return release(r, alice.id, "a", "alice", "give back");
+      const auto got = await<cancelled>([&](auto done) {
+        r.engine->cancel({false, lock_name("a"), client_id("alice"), request_id("r2")}, std::move(done));
+      });
+      return got ? std::nullopt : std::optional(got.error().code);
+    };
+    EXPECT_EQ(give_back(), errc::outcome_unknown);
+    EXPECT_EQ(give_back(), errc::outcome_unknown) << "nothing is better than before";
+    for (const std::size_t i : {0u, 1u, 2u}) nodes_[i]->process().thaw();
+    EXPECT_TRUE(until([&] { return give_back() == std::nullopt; }));
+    EXPECT_TRUE(until([&] { return keys() == 0; }, 5s));
+  }
+}
+
+// Some nodes never had it, one forgot, and it is on a minority of those that speak: nobody else can get it,
+// so its owner still has it.
+TEST_F(Redlock, ALeaseThatNoMajorityDeniesIsNotTakenForOneThatWasGivenBackElsewhere) {
+  auto& r = add();
+  const auto alice = hold(r, "alice");
+  ASSERT_TRUE(until([&] { return keys() == 5; }));
+  let_pass(50ms);
+  for (const std::size_t i : {0u, 1u}) nodes_[i]->say({"DEL", "lock:a"});
+  nodes_[2]->say({"FLUSHALL"});
+  for (const std::size_t i : {0u, 1u, 3u, 4u}) nodes_[i]->say({"PUBLISH", "dislock:redlock:freed", "a"});
+  let_pass(200ms);
+  EXPECT_EQ(keys(), 2u) << "of somebody who believes in it";
+  const auto seen = status(r);
+  EXPECT_TRUE(seen->locked);
+  ASSERT_EQ(seen->holders.size(), 1u);
+  EXPECT_EQ(seen->holders[0].client, "alice");
+  const auto valid =
+      await<validity>([&](auto done) { r.engine->validate(lock_name("a"), alice.token, std::move(done)); });
+  EXPECT_TRUE(valid->current);
+  EXPECT_EQ(code(acquire(r, "bob")), errc::lock_not_acquired);
+  EXPECT_EQ(release(r, alice.id), std::nullopt);
+}
+
+TEST_F(Redlock, AReleaseIsNotRefusedBecauseThoseWhoDoNotHaveTheLeaseAnswerFirst) {
+  auto& r = add();
+  const auto alice = hold(r, "alice");
+  ASSERT_TRUE(until([&] { return keys() == 5; }));
+  let_pass(50ms);
+  for (const std::size_t i : {0u, 1u, 2u}) nodes_[i]->say({"DEL", "lock:a"});
+  for (const std::size_t i : {3u, 4u}) nodes_[i]->process().freeze();
+  std::thread slow([&] {
+    std::this_thread::sleep_for(300ms);
+    for (const std::size_t i : {3u, 4u}) nodes_[i]->process().thaw();
+  });
+  EXPECT_EQ(release(r, alice.id), std::nullopt);
+  slow.join();
+  EXPECT_TRUE(until([&] { return keys() == 0; }));
 }
 
 TEST_F(Redlock, NodesThatStandStillDoNotDelayAnybody) {

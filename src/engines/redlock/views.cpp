@@ -27,16 +27,32 @@ void quorum_engine::look(std::string_view lock, unique_function<void(const sight
     if (!agreed && g->open > 0) return;
     g->over = true;
     sight s;
-    if (agreed) {
+    // A node that forgot says nothing of what it held: who is left on too few of the others to be sure may
+    // still own it.
+    const auto silent = size() - g->heard;
+    if (!agreed) {
+      it = g->all.end();
+      for (auto each = g->all.begin(); each != g->all.end(); ++each)
+        if (each->what.held && each->nodes + silent >= needed &&
+            (it == g->all.end() || each->nodes > it->nodes))
+          it = each;
+    }
+    decltype(s.holding) holding;
+    for (const auto& each : g->all)
+      if (each.what.ours) holding.emplace_back(each.what.who.token, each.nodes);
+    if (it != g->all.end()) {
       s = std::move(it->what);
       if (!it->left.empty()) {
         // It is held as long as a majority holds it: the shortest of the longest of them.
         std::sort(it->left.rbegin(), it->left.rend());
-        const auto left = it->left[needed - 1];
+        const auto left = it->left[std::min(needed, it->left.size()) - 1];
         s.who.end = later(started, left - core::drift_of(left));
       }
     }
     s.known = g->heard >= needed;
+    s.needed = needed;
+    s.silent = silent;
+    s.holding = std::move(holding);
     g->done(s);
     after_decision();
   };
@@ -88,8 +104,7 @@ void quorum_engine::status(lock_name name, std::size_t holders, std::size_t wait
                      done = std::move(done)](const sight& s) mutable {
     if (!s.known) return done(errc::engine_unavailable);
     auto view = table_.status(now(), lock_name(lock), holders, waiters);
-    const bool mine =
-        view.locked && s.held && s.ours && !view.holders.empty() && view.holders[0].token == s.who.token;
+    const bool mine = view.locked && !view.holders.empty() && s.may_be_held_by(view.holders[0].token);
     if (!mine) {
       view.locked = s.held;
       view.holders.clear();
@@ -111,7 +126,7 @@ void quorum_engine::validate(lock_name name, fencing_token token, completion<ans
        [this, lock = std::string(name.view()), token, done = std::move(done)](const sight& s) mutable {
          if (!s.known) return done(errc::engine_unavailable);
          auto out = table_.validate(now(), lock_name(lock), token);
-         const bool seen = s.held && s.ours && s.who.token == token;
+         const bool seen = s.may_be_held_by(token);
          const bool mine = held_by_lock_.contains(lock);
          out.current = seen && (!mine || out.current);
          if (s.held) out.latest = std::max(out.latest.value_or(fencing_token{}), fencing_token{s.last});
@@ -181,7 +196,9 @@ void quorum_engine::doubt(fencing_token token) {
     const auto it = held_.find(to_number(token));
     if (it == held_.end()) return;
     it->second.freed = 0;
-    if (!s.known || (s.held && s.ours && s.who.token == token)) return;
+    // Only who is sure: it is taken back on all nodes, while its owner believes in it.
+    const auto denied = size() - s.silent - s.nodes_with(token);
+    if (!s.known || denied < core::majority_of(size())) return;
     const auto holds = it->second.holds;
     const std::string lock = it->second.lock;
     const lease_proof proof{lock_name(lock), it->second.as.id, {}};

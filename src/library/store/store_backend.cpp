@@ -28,6 +28,9 @@ using std::chrono::milliseconds;
 constexpr duration look_again = milliseconds(2);
 // A timer counts on a clock that stops in suspend, so it is never set for longer than this.
 constexpr duration longest_sleep = std::chrono::seconds(1);
+// How long a release whose outcome is not known rests before it is tried again: the store may not be there,
+// and then the answer comes at once.
+constexpr duration rest = milliseconds(20);
 // How often something is looked up whose answer was lost on the way.
 constexpr int most_look_ups = 3;
 
@@ -269,6 +272,7 @@ class store_backend final : public backend {
     inside<void>(
         [this](backend& to, completion<void> told) {
           stopping_ = true;
+          for (auto* each : std::exchange(resting_, {})) each->go(to);  // once more, and it ends
           to.stop([told = std::move(told)]() mutable { told({}); });
         },
         [done = std::move(done)](result<void>) mutable { done(); });
@@ -322,11 +326,11 @@ class store_backend final : public backend {
               completion<void> done)
         : asking(of, std::move(done)), which_(which), request_(request), deadline_(deadline) {}
     void go(backend& to) override {
-      to.release(which_, request_, deadline_, [this, &to](result<void>&& how) {
+      to.release(which_, request_, deadline_, [this](result<void>&& how) {
         const auto code = how ? errc{} : how.error().code;
         if (code == errc::outcome_unknown && !of_.stopping_ && of_.now() < deadline_) {
           in_doubt_ = true;
-          return go(to);
+          return of_.rest_a_little(*this);
         }
         // The first attempt has done it: nobody else can have given it back.
         if (in_doubt_ && code == errc::lock_not_held &&
@@ -386,6 +390,16 @@ class store_backend final : public backend {
     hand_over(std::make_unique<look_up<T, Ask>>(*this, std::move(ask), std::move(done)));
   }
 
+  // On the engine's thread.
+  void rest_a_little(releasing& which) {
+    resting_.push_back(&which);
+    if (resting_.size() > 1) return;
+    rest_.expires_after(rest);
+    rest_.async_wait([this](boost::system::error_code) {
+      for (auto* each : std::exchange(resting_, {})) each->go(*engine_home_);
+    });
+  }
+
   void start_thread() {
     // The application's signals are for its own threads.
     sigset_t all, before;
@@ -437,6 +451,8 @@ class store_backend final : public backend {
   carrier carry_;
   std::unique_ptr<loop> loop_;
   std::vector<asked_there> asked_;
+  std::vector<releasing*> resting_;
+  asio::steady_timer rest_{carry_.io};
   bool stopping_ = false;
   engine* engine_ = nullptr;
   std::unique_ptr<backend> engine_home_;

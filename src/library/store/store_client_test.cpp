@@ -2,7 +2,7 @@
 // answers can be lost, and that the store can end.
 #include "dislock/async_client.hpp"
 #include "dislock/client.hpp"
-#include "engines/redis/wire/test_redis.hpp"
+#include "library/store/test_store_client.hpp"
 #include "library/test_stress.hpp"
 
 #include <gmock/gmock.h>
@@ -20,41 +20,13 @@
 namespace dislock::library {
 namespace {
 
-using namespace std::chrono_literals;
 using redis::comes_true;
 using testing::HasSubstr;
-
-client_options impatient() {
-  client_options out;
-  out.connect_timeout = 300ms;
-  out.request_timeout = 500ms;
-  return out;
-}
-acquire_options with_wait(duration wait) {
-  acquire_options out;
-  out.wait = wait;
-  return out;
-}
-template <class T>
-errc code_of(const result<T>& r) {
-  if (!r) return r.error().code;
-  ADD_FAILURE() << "it succeeded";
-  return errc::internal_error;
-}
 
 class StoreClient : public testing::Test {
  protected:
   [[nodiscard]] client open(client_options options = {}) const {
     return client::connect(server_.url(), std::move(options)).value();
-  }
-  static void until_waiting(client& locks, const std::string& lock, std::size_t count) {
-    EXPECT_TRUE(comes_true([&] { return locks.inspect(lock).value().queue_length == count; }));
-  }
-  static bool nothing_is_locked(client& locks) {
-    return comes_true([&] {
-      const auto left = locks.list();
-      return left && left->empty();
-    });
   }
 
   redis::test_redis server_;

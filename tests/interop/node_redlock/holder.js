@@ -3,9 +3,10 @@
 const { default: Redis } = require("ioredis");
 const { default: Redlock, ExecutionError, ResourceLockedError } = require("redlock");
 
-const client = new Redis({ host: "127.0.0.1", port: Number(process.argv[2]) });
-const patient = new Redlock([client]);
-const impatient = new Redlock([client], { retryCount: 0 });
+const clients = process.argv.slice(2).map((port) => new Redis({ host: "127.0.0.1", port: Number(port), maxRetriesPerRequest: 1 }));
+for (const each of clients) each.on("error", () => {}); // a server that is not there votes against
+const patient = new Redlock(clients);
+const impatient = new Redlock(clients, { retryCount: 0 });
 for (const each of [patient, impatient]) each.on("error", () => {}); // also told as the outcome of the call
 const locks = new Map(); // by key: what redlock gave us, and for how long it was asked
 
@@ -28,7 +29,7 @@ async function obey(verb, key, millis) {
 async function isRefusal(error) {
   if (!(error instanceof ExecutionError)) return false;
   const attempts = await Promise.all(error.attempts);
-  return attempts.every((each) => [...each.votesAgainst.values()].every((why) => why instanceof ResourceLockedError));
+  return attempts.every((each) => [...each.votesAgainst.values()].some((why) => why instanceof ResourceLockedError));
 }
 
 async function main() {

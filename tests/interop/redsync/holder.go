@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/go-redsync/redsync/v4"
+	pool "github.com/go-redsync/redsync/v4/redis"
 	"github.com/go-redsync/redsync/v4/redis/goredis/v9"
 	"github.com/redis/go-redis/v9"
 )
@@ -51,8 +52,11 @@ func isRefusal(err error) bool {
 }
 
 func main() {
-	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:" + os.Args[1]})
-	factory := redsync.New(goredis.NewPool(client))
+	var pools []pool.Pool
+	for _, port := range os.Args[1:] {
+		pools = append(pools, goredis.NewPool(redis.NewClient(&redis.Options{Addr: "127.0.0.1:" + port})))
+	}
+	factory := redsync.New(pools...)
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() {
 		done, err := obey(factory, strings.Fields(lines.Text()))

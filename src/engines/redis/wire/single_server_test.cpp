@@ -1,5 +1,5 @@
 // The client and one Redis, in good times and in bad ones.
-#include "engines/redis/wire/test_redis.hpp"
+#include "engines/redis/wire/test_tls.hpp"
 
 #include <gmock/gmock.h>
 
@@ -382,37 +382,13 @@ TEST(RedisClient, SaysWhatAUserMayNotDo) {
 
 class RedisTls : public testing::Test {
  protected:
-  void SetUp() override {
-    const auto dir = folder_.path();
-    // An authority, and certificates of it for localhost and 127.0.0.1, and for somebody else.
-    std::ofstream(dir + "/names") << "subjectAltName=DNS:localhost,IP:127.0.0.1\n";
-    std::ofstream(dir + "/others") << "subjectAltName=DNS:elsewhere.test,IP:127.0.0.2\n";
-    const std::string script = "cd '" + dir +
-                               "' && exec >log 2>&1 && "
-                               "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "
-                               "ca.key -out ca.pem -days 2 "
-                               "-subj /CN=test-ca && "
-                               "openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "
-                               "key.pem -out request -subj /CN=x && "
-                               "openssl x509 -req -in request -CA ca.pem -CAkey ca.key -CAcreateserial -days "
-                               "2 -extfile names -out cert.pem && "
-                               "openssl x509 -req -in request -CA ca.pem -CAkey ca.key -CAcreateserial -days "
-                               "2 -extfile others -out other.pem";
-    ASSERT_EQ(std::system(script.c_str()), 0);  // NOLINT(concurrency-mt-unsafe)
-  }
   std::unique_ptr<test_redis> server(const std::string& clients = "no",
                                      const std::string& cert = "cert.pem") {
-    auto out = std::make_unique<test_redis>(
-        std::vector<std::string>{"--port", "0", "--tls-port", "PORT", "--tls-cert-file", folder_.path(cert),
-                                 "--tls-key-file", folder_.path("key.pem"), "--tls-ca-cert-file",
-                                 folder_.path("ca.pem"), "--tls-auth-clients", clients},
-        false);
-    EXPECT_TRUE(comes_true([&] { return test_line(out->port()).open(); }));
-    return out;
+    return tls_.server(clients, cert);
   }
-  [[nodiscard]] std::string ca() const { return "ca=" + folder_.path("ca.pem"); }
+  [[nodiscard]] std::string ca() const { return tls_.ca(); }
 
-  test_folder folder_;
+  test_tls tls_;
 };
 
 TEST_F(RedisTls, CarriesCallsLikeAnyConnection) {
@@ -464,8 +440,8 @@ TEST_F(RedisTls, ShowsACertificateToThoseWhoWantOne) {
   const auto s = server("yes");
   test_client without("rediss://" + s->place() + "?" + ca());
   EXPECT_THAT(text_of(without.ask({"PING"}, 300ms)), StartsWith("none: "));
-  test_client with("rediss://" + s->place() + "?" + ca() + "&cert=" + folder_.path("cert.pem") +
-                   "&key=" + folder_.path("key.pem"));
+  test_client with("rediss://" + s->place() + "?" + ca() + "&cert=" + tls_.folder().path("cert.pem") +
+                   "&key=" + tls_.folder().path("key.pem"));
   EXPECT_EQ(text_of(with.ask({"PING"})), "PONG");
 }
 
