@@ -1,4 +1,5 @@
-// The client over servers that speak TLS, and behind Sentinels, through failovers.
+// The client over servers that speak TLS, behind Sentinels, and in a Cluster, through failovers and moves.
+#include "engines/redis/wire/test_cluster.hpp"
 #include "engines/redis/wire/test_sentinel.hpp"
 #include "engines/redis/wire/test_tls.hpp"
 #include "library/store/test_store_client.hpp"
@@ -195,6 +196,27 @@ TEST(ConnectingThroughSentinels, SaysWhatIsMissing) {
   EXPECT_EQ(code_of(unknown), errc::engine_unavailable);
   EXPECT_THAT(detail_of(unknown), HasSubstr("other"));
   EXPECT_TRUE(client::connect("redis+sentinel://" + sentinel.place() + "/prod"));
+}
+
+// --- Cluster
+
+TEST(ClusterStoreClient, HoldsAndWaitsWhileTheSlotMoves) {
+  const redis::test_cluster cluster;
+  auto locks = client::connect(cluster.url(0)).value(), others = client::connect(cluster.url(1)).value();
+  auto mine = locks.acquire("a", with_ttl(1500ms)).value();
+  std::thread waiter([&] { EXPECT_GT(others.acquire("a").value().fencing_token(), mine.fencing_token()); });
+  until_waiting(locks, "a", 1);
+  const auto first = redis::test_cluster::owner("{dislock}:");
+  for (std::size_t i = 0; i < 4; ++i) {
+    EXPECT_GT(cluster.move("{dislock}:", (first + i) % 3, (first + i + 1) % 3), 5U);
+    EXPECT_EQ(code_of(others.acquire("a", with_wait(0ms))), errc::lock_not_acquired);
+    EXPECT_TRUE(locks.acquire("b").value().release()) << "no pause";
+    std::this_thread::sleep_for(500ms);
+  }
+  EXPECT_TRUE(mine.held()) << "it is renewed, wherever it is";
+  EXPECT_TRUE(mine.release());
+  waiter.join();
+  EXPECT_TRUE(nothing_is_locked(locks));
 }
 
 }  // namespace

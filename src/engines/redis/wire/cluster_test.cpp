@@ -1,6 +1,5 @@
 // The client and a Cluster of three nodes.
-#include "engines/redis/wire/slots.hpp"
-#include "engines/redis/wire/test_redis.hpp"
+#include "engines/redis/wire/test_cluster.hpp"
 
 #include <gmock/gmock.h>
 
@@ -16,61 +15,7 @@ using testing::StartsWith;
 
 constexpr const char* count_both = "redis.call('INCR', KEYS[1]); return redis.call('INCR', KEYS[2])";
 
-class RedisCluster : public testing::Test {
- protected:
-  void SetUp() override {
-    for (int i = 0; i < 3; ++i) add_node();
-    for (std::size_t i = 0; i < 3; ++i) {
-      const auto from = std::to_string(i * 5461), to = std::to_string(i == 2 ? 16383 : (i + 1) * 5461 - 1);
-      ASSERT_EQ(nodes_[i]->say({"CLUSTER", "ADDSLOTSRANGE", from, to}).text, "OK");
-      nodes_[i]->say({"CLUSTER", "SET-CONFIG-EPOCH", std::to_string(i + 1)});
-      if (i > 0) meet(i);
-    }
-    ASSERT_TRUE(agree());
-  }
-  void add_node() {
-    nodes_.push_back(std::make_unique<test_redis>(
-        std::vector<std::string>{"--cluster-enabled", "yes", "--cluster-node-timeout", "800",
-                                 "--cluster-replica-validity-factor", "0"}));
-  }
-  void meet(std::size_t i) const {
-    nodes_[i]->say({"CLUSTER", "MEET", "127.0.0.1", std::to_string(nodes_[0]->port())});
-  }
-  // All see all, and a whole Cluster.
-  bool agree() const {
-    return comes_true([&] {
-      for (const auto& n : nodes_) {
-        const auto text = n->say({"CLUSTER", "INFO"}).text;
-        if (text.find("cluster_state:ok") == std::string::npos ||
-            text.find("cluster_known_nodes:" + std::to_string(nodes_.size())) == std::string::npos)
-          return false;
-      }
-      return true;
-    });
-  }
-  std::string id(std::size_t i) const { return nodes_[i]->say({"CLUSTER", "MYID"}).text; }
-  std::string url(std::size_t i = 0) const { return "redis+cluster://" + nodes_[i]->place(); }
-  std::size_t owner(std::string_view key) const {
-    const auto slot = key_slot(key);
-    return slot < 5461 ? 0 : slot < 2 * 5461 ? 1 : 2;
-  }
-
-  // The steps of a migration, as redis-cli and redis-trib take them.
-  void begin_move(const std::string& slot, std::size_t from, std::size_t to) const {
-    ASSERT_EQ(nodes_[to]->say({"CLUSTER", "SETSLOT", slot, "IMPORTING", id(from)}).text, "OK");
-    ASSERT_EQ(nodes_[from]->say({"CLUSTER", "SETSLOT", slot, "MIGRATING", id(to)}).text, "OK");
-  }
-  void move_key(std::string_view key, std::size_t from, std::size_t to) const {
-    nodes_[from]->say({"MIGRATE", "127.0.0.1", std::to_string(nodes_[to]->port()), key, "0", "1000"});
-  }
-  void end_move(const std::string& slot, std::size_t from, std::size_t to) const {
-    const auto node = id(to);
-    nodes_[to]->say({"CLUSTER", "SETSLOT", slot, "NODE", node});
-    nodes_[from]->say({"CLUSTER", "SETSLOT", slot, "NODE", node});
-  }
-
-  std::vector<std::unique_ptr<test_redis>> nodes_;
-};
+class RedisCluster : public testing::Test, protected test_cluster {};
 
 TEST_F(RedisCluster, ServesEveryKeyFromTheNodeThatHasIt) {
   test_client c(url(1), {"return redis.call('INCR', KEYS[1])"});

@@ -194,7 +194,15 @@ class parser {
   bool query(std::string& problem) {
     if (rest_.empty()) return true;
     rest_.remove_prefix(1);
-    const std::string text(rest_);  // Boost 1.81 looks for a zero byte at its end
+    std::string text;  // a copy: Boost 1.81 looks for a zero byte at its end
+    for (const char c : rest_) {
+      // A hash tag is written as people write it.
+      if (c == '{' || c == '}') {
+        text += c == '{' ? "%7B" : "%7D";
+      } else {
+        text += c;
+      }
+    }
     const auto parameters = boost::urls::parse_query(text);
     if (!parameters) {
       problem = "the part after '?' is not name=value&...";

@@ -105,8 +105,16 @@ TEST(RedisUrl, LimitsTheTimeForConnecting) {
         << bad;
 }
 
+TEST(RedisUrl, SaysHowKeysBegin) {
+  EXPECT_FALSE(parsed("redis://h").prefix);
+  EXPECT_EQ(parsed("redis://h?prefix=").prefix, "");
+  EXPECT_EQ(parsed("redis://h?prefix=a%3Ab").prefix, "a:b");
+  EXPECT_EQ(parsed("redis+cluster://h?own-prefix={a}:").own_prefix, "{a}:") << "braces as they are";
+  EXPECT_EQ(parsed("redis+cluster://h?own-prefix=%7Ba%7D:").own_prefix, "{a}:");
+}
+
 TEST(RedisUrl, LeavesParametersOfOthersToOthers) {
-  EXPECT_THAT(parsed("redis://h?prefix=a%3Ab&name=x").others, ElementsAre(Pair("prefix", "a:b")));
+  EXPECT_THAT(parsed("redis://h?colour=a%3Ab&name=x").others, ElementsAre(Pair("colour", "a:b")));
   EXPECT_EQ(problem("redis://h?a=1&a=2"), "the parameter 'a' is given twice");
 }
 
