@@ -163,7 +163,12 @@ void script_engine::ask_store(std::shared_ptr<const script_words> words, plain_t
                  }
                  note_time(s->time());
                  answered_by_ = got->connection;
+                 // Whose turn it is now comes first: everybody else waits for him. But who asked for a lock
+                 // is told of his place before he can be told of its grant.
+                 const bool first = s->verdict() == "done";
+                 if (first) tell_all(*s);
                  done(*s);
+                 if (!first) tell_all(*s);
                  absorb(*s);
                  for (auto& e : s->events()) happened(std::move(e), s->time().now);
                });
@@ -179,8 +184,11 @@ void script_engine::note_time(const time_relation& time) {
   relation_ = time;
 }
 
-void script_engine::absorb(const step& s) {
+void script_engine::tell_all(const step& s) {
   for (const auto& t : s.waiters()) tell(t, s);
+}
+
+void script_engine::absorb(const step& s) {
   std::vector<std::string> left;
   next_sweep_ = std::min(next_sweep_, s.soonest());
   for (const auto& l : s.looks()) {

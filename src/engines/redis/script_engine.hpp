@@ -133,6 +133,7 @@ class script_engine final : public engine, private client_listener {
   void when_safe(instant end, const step& told, unique_function<void(bool)> then) {
     watch_->fence().secure(told.time().theirs(end), answered_by_, std::move(then));
   }
+  void tell_all(const step& s);
   void absorb(const step& s);
   void tell(const told_waiter& t, const step& by);
   void claim(ticket id, std::uint32_t epoch, granted&& got);

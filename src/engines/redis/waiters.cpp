@@ -31,7 +31,7 @@ void script_engine::claim(ticket id, std::uint32_t epoch, granted&& got) {
   for (const auto& g : got.leases) words.push_back(options_.side_prefix + "sent:" + g.id.to_string());
   const std::vector<std::string_view> views(words.begin(), words.end());
   const auto count = static_cast<std::int64_t>(got.leases.size());
-  client_->call({.key = views[1]}, views, later(network_time_.now(), options_.call_timeout),
+  client_->call({.key = views[1], .at_once = true}, views, later(network_time_.now(), options_.call_timeout),
                 [this, id, epoch, count, got = std::move(got)](response deleted) mutable {
                   if (!deleted || deleted->number != count) return collect(id);
                   note_granted(got, now());

@@ -202,6 +202,7 @@ class redis_client::impl final : private lane_host, private subscriber_user {
     r->deadline = deadline;
     r->kind = to.lane;
     r->only = to.connection;
+    r->at_once = to.at_once;
     r->slot = is_cluster() && to.key ? key_slot(*to.key) : -1;
     r->where = request::place::over;
     if (stopped_) {
