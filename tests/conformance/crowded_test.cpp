@@ -56,9 +56,9 @@ constexpr std::string_view everything = R"(
 
 std::string text_of(const reply& r) {
   if (r.is == reply::kind::integer) return std::to_string(r.number);
-  if (r.is != reply::kind::array) return '"' + r.text + '"';
+  if (r.is != reply::kind::array) return r.text;
   std::string out = "[";
-  for (const auto& each : r.items) out += text_of(each) + ' ';
+  for (const auto& each : r.items) out += text_of(each) + ", ";
   return out + ']';
 }
 
@@ -67,6 +67,7 @@ class Crowded : public testing::Test {
   // Where the rules decide, and where the crowded case may.
   struct side {
     std::string prefix, shown;
+    bool callers_are_here = false;
     [[nodiscard]] std::string rules_of(std::string_view replica) const {
       return ask::common({.side_prefix = prefix,
                           .canonical_prefix = shown,
@@ -76,7 +77,8 @@ class Crowded : public testing::Test {
                           .replica_lapse = 3s,
                           .ahead = 2s,
                           .covered = 30s,
-                          .queue_max = 6});
+                          .queue_max = 6,
+                          .callers_are_here = callers_are_here && replica == "first"});
     }
     [[nodiscard]] plain_terms terms_of(std::string_view replica) const {
       return {prefix, shown, rules_of(replica) + '}', std::to_string(prefix.size()), 1s, 30s};
@@ -302,7 +304,7 @@ class Crowded : public testing::Test {
     }
   }
 
-  const side a_{"one:", "see1:"}, b_{"two:", "see2:"};
+  side a_{"one:", "see1:"}, b_{"two:", "see2:"};
   test_folder folder_;
   // Whole milliseconds, as the store counts the lives of its keys.
   duration time_ = std::chrono::seconds(1'900'000'000);
@@ -321,7 +323,10 @@ class Crowded : public testing::Test {
   int decided_ = 0;
 };
 
-TEST_F(Crowded, DecidesAsTheRulesDo) {
+class CrowdedCase : public Crowded, public testing::WithParamInterface<bool> {};
+
+TEST_P(CrowdedCase, DecidesAsTheRulesDo) {
+  a_.callers_are_here = b_.callers_are_here = GetParam();
   const char* chosen = std::getenv("DISLOCK_SEED");
   const auto seed = chosen ? std::strtoull(chosen, nullptr, 10) : 20'260'101ULL;
   std::cout << "seed " << seed << " (DISLOCK_SEED repeats it)\n";
@@ -341,6 +346,10 @@ TEST_F(Crowded, DecidesAsTheRulesDo) {
   }
   EXPECT_GT(decided_, steps / 10) << "it has to have had something to decide";
 }
+
+INSTANTIATE_TEST_SUITE_P(Of, CrowdedCase, testing::Bool(), [](const auto& info) {
+  return info.param ? "CallersInTheProcess" : "CallersElsewhere";
+});
 
 }  // namespace
 }  // namespace dislock::redis

@@ -35,7 +35,8 @@ script_engine::script_engine(loop& where, const clock& time, redis_engine_option
       me_(make_replica_name()),
       common_(ask::common({options_.side_prefix, options_.canonical_prefix, me_, options_.waiter_grace,
                            options_.request_memory, lapse, ceiling_ahead, options_.failover.quarantine,
-                           options_.queue_max, options_.failover.exclusive && !options_.plant_plain_counter,
+                           options_.queue_max, options_.callers_are_here,
+                           options_.failover.exclusive && !options_.plant_plain_counter,
                            options_.plant_plain_counter})) {
   plain_ = {
       options_.side_prefix,

@@ -9,8 +9,9 @@ if seen then
   local l, ask = unpacked(seen), cjson.decode(ARGV[2])
   local tag, name, held = ask.tag, sub(KEYS[1], ARGV[5] + 6), l.holder
   local clock = call('TIME')
-  local now = clock[1] * 1000000 + clock[2]
-  local function digits(number) return string.format('%.0f', number) end
+  local now_text = clock[1] .. sub('00000' .. clock[2], -6)
+  local now = tonumber(now_text)
+  local function digits(number) return number == now and now_text or string.format('%.0f', number) end
   local function life(instant)
     local ms = math.ceil((instant - now) / 1000) + 1
     return ms < 1 and 1 or ms
@@ -38,10 +39,10 @@ if seen then
   local function next_look(lease, head)
     local at = math.min(lease.stop, head.deadline, last_beat(head.replica) + ask.lapse)
     if lease.sent_to then at = math.min(at, last_beat(lease.sent_to) + ask.lapse) end
-    return digits(at)
+    return at
   end
 
-  local ordinary = held and l.queue and l.delay == 0 and l.limit == 0 and not ask.counter and digits(now) <= ARGV[3] and
+  local ordinary = held and l.queue and l.delay == 0 and l.limit == 0 and not ask.counter and now_text <= ARGV[3] and
                    is_held_plainly()
 
   if ordinary and ARGV[4] == 'acquire' and not l.tangled and tonumber(ARGV[10]) > 0 then
@@ -65,12 +66,12 @@ if seen then
       call('ZADD', waits, id, id)
       call('PEXPIRE', waits, life(w.deadline + 3600000000))
       call('ZADD', tag .. 'of:' .. ask.me, id, id)
-      call('HSET', tag .. 'replicas', ask.me, digits(now))
+      call('HSET', tag .. 'replicas', ask.me, now_text)
       call('SET', tag .. 'waiter:' .. id, pack(w), 'PX', life(w.deadline + 3600000000))
       call('HINCRBY', tag .. 'counts', 'waiters', 1)
       if KEYS[4] then keep(KEYS[4], {print = sub(record, 77, 96), at = now, kind = 'waiter', waiter = id}, w.deadline) end
-      return {digits(now), {'queued', id, 0, w.deadline, KEYS[4] and 1 or 0, 0}, {{'queued', name, client, 0, '', '', 0}}, {},
-              {{name, next_look(held, head)}}, '', digits(held.stop)}
+      return {now_text, {'queued', id, 0, w.deadline, KEYS[4] and 1 or 0, 0}, {{'queued', name, client, 0, '', '', 0}}, {},
+              {{name, next_look(held, head)}}, '', held.stop}
     end
 
   elseif ordinary and ARGV[4] == 'release' and held.id == ARGV[6] and held.holds == 1 and (not held.memos or #held.memos == 1) then
@@ -84,10 +85,11 @@ if seen then
     local memo = got and got[4]
     if fence and w and waits_plainly(w) and (not waiting[2] or (behind and waits_plainly(behind))) and
        w.wants[1].mode == 'exclusive' and not w.terms.max_hold and not w.terms.auto and w.terms.ttl <= ask.covered and
-       (not memo or sub(memo, 1, 1) ~= 'S') and sub(fence, 1, 16) == sub(ARGV[1], 1, 16) and sub(fence, 97, 112) <= digits(now) then
+       (not memo or sub(memo, 1, 1) ~= 'S') and sub(fence, 1, 16) == sub(ARGV[1], 1, 16) and sub(fence, 97, 112) <= now_text then
       local token = tonumber(sub(fence, 17, 32)) + 1
       token = token < now and now or token
-      if digits(token) <= sub(fence, 49, 64) then
+      local token_text = digits(token)
+      if token_text <= sub(fence, 49, 64) then
         local id, stop = w.secrets[1][1], now + w.terms.ttl
         -- First what a store that is full still does.
         call('ZREM', queue, w.id)
@@ -95,8 +97,9 @@ if seen then
         call('ZREM', tag .. 'of:' .. w.replica, w.id)
         if held.sent_to then call('DEL', tag .. 'sent:' .. held.id) end
         call('SET', KEYS[2], id, 'PX', life(stop))
-        call('SETRANGE', tag .. 'fence', 16, digits(token))
-        call('SET', tag .. 'sent:' .. id, w.replica, 'PX', life(stop))
+        call('SETRANGE', tag .. 'fence', 16, token_text)
+        local sent_to = not (ask.here and w.replica == ask.me) and w.replica or nil
+        if sent_to then call('SET', tag .. 'sent:' .. id, sent_to, 'PX', life(stop)) end
         if memo then
           memo = unpacked(memo)
           for _, slot in ipairs(memo.slots or {}) do if slot[2] == held.id then slot[4] = 'released' end end
@@ -118,12 +121,12 @@ if seen then
         call('HINCRBY', tag .. 'counts', 'waiters', -1)
         local lease = {id = id, renewal = w.secrets[1][2], token = token, client = w.client, mode = 'exclusive', permits = 1, at = now,
                        stop = stop, ttl = w.terms.ttl, delay = w.terms.delay, limit = 9007199254740991, holds = 1, told = 0,
-                       sent_to = w.replica, metadata = w.terms.metadata, memos = w.remembered and {w.remembered} or nil}
-        l.holder, l.latest, l.sent, l.queue, l.bound = lease, token, true, behind and true or nil, nil
+                       sent_to = sent_to, metadata = w.terms.metadata, memos = w.remembered and {w.remembered} or nil}
+        l.holder, l.latest, l.sent, l.queue, l.bound = lease, token, l.sent or (sent_to and true) or nil, behind and true or nil, nil
         l.tangled = behind and l.tangled or nil
         local hour = life(stop + 3600000000)
         call('SET', KEYS[1], pack(l), 'PX', hour)
-        call('ZADD', tag .. 'by_end', digits(stop), name)
+        call('ZADD', tag .. 'by_end', stop, name)
         if behind then call('PEXPIRE', queue, hour) end
         local told = {}
         if w.replica == ask.me then
@@ -132,10 +135,10 @@ if seen then
         else
           call('PUBLISH', tag .. 'to:' .. w.replica, w.id .. ':' .. w.epoch)
         end
-        return {digits(now), {'done', {{1, 1, 0}}},
+        return {now_text, {'done', {{1, 1, 0}}},
                 {{'released', name, held.client, held.token, 'exclusive', 'released', now - held.at},
                  {'acquired', name, w.client, token, 'exclusive', '', now - w.since}},
-                told, behind and {{name, next_look(lease, behind)}} or {}, '', digits(stop)}
+                told, behind and {{name, next_look(lease, behind)}} or {}, '', stop}
       end
     end
   end
