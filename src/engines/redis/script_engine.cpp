@@ -121,7 +121,7 @@ void script_engine::decide(std::string_view, std::string&& text, then done) {
 
 // `plain`, if it was decided as the plain case, or else `done`.
 void script_engine::ask_store(std::shared_ptr<const script_words> words, plain_then plain, then done,
-                              int clocks) {
+                              bool at_once, int clocks) {
   if (stopped_) return done(errc::draining);
   if (const auto latest = watch_->latest_store_time()) shown_at_most_ = std::max(shown_at_most_, *latest);
   const auto latest = watch_->latest();
@@ -131,7 +131,7 @@ void script_engine::ask_store(std::shared_ptr<const script_words> words, plain_t
   call.keys = all.keys;
   call.arguments = all.arguments;
   call.stamped = true;
-  const target to{.key = all.keys[0]};
+  const target to{.key = all.keys[0], .at_once = at_once};
   const auto deadline = later(network_time_.now(), options_.call_timeout);
   client_->run(to, call, deadline,
                [this, sent = now(), clocks, words = std::move(words), plain = std::move(plain),
@@ -159,7 +159,7 @@ void script_engine::ask_store(std::shared_ptr<const script_words> words, plain_t
                        [this, clocks, words = std::move(words), plain = std::move(plain),
                         done = std::move(done)](bool again) mutable {
                          if (!again) return done(errc::engine_unavailable);
-                         ask_store(std::move(words), std::move(plain), std::move(done), clocks + 1);
+                         ask_store(std::move(words), std::move(plain), std::move(done), false, clocks + 1);
                        });
                  }
                  note_time(s->time());

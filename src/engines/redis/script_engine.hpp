@@ -123,7 +123,8 @@ class script_engine final : public engine, private client_listener {
 
   [[nodiscard]] ask question(std::string_view verb) const { return ask(common_, verb); }
   void decide(std::string_view key, std::string&& text, then done);
-  void ask_store(std::shared_ptr<const script_words> words, plain_then plain, then done, int clocks = 0);
+  void ask_store(std::shared_ptr<const script_words> words, plain_then plain, then done, bool at_once = false,
+                 int clocks = 0);
   [[nodiscard]] std::int64_t store_time() const noexcept;
   void note_time(const time_relation& time);
   // An end is told when a failover would be followed by a pause until then, or could not lose the lease.
