@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <limits>
 #include <string>
 #include <thread>
 #include <unistd.h>
@@ -181,6 +182,109 @@ void pairs_over(std::vector<measured>& out, const std::string& url, std::size_t 
         {"store: the server's processor time", (processor_seconds_of(server) - theirs) / pairs, "us a pair"});
 }
 
+// Callers of one lock, each of which gives it back as soon as it has it and wants it again. A hand-off is a
+// new owner who was already waiting when the last one began to give it back: as bench/redis/peers counts it.
+class crowd {
+ public:
+  explicit crowd(std::size_t callers) : since_(callers) {
+    for (auto& each : since_) each = not_waiting;
+  }
+
+  void count(bool on) { counting_ = on; }
+  void end() { over_ = true; }
+  [[nodiscard]] bool over() const { return over_; }
+  [[nodiscard]] std::size_t hand_offs() const { return hand_offs_; }
+  [[nodiscard]] std::size_t most_jumped_over() const { return most_jumped_over_; }
+
+  void wants(std::size_t me) { since_[me] = now(); }
+  // By the owner, so there is nobody else here.
+  void owns(std::size_t me, dislock::fencing_token token) {
+    if (token <= last_token_) die("the fencing token did not rise");
+    last_token_ = token;
+    const auto since = since_[me].exchange(not_waiting);
+    if (counting_) {
+      hand_offs_ += last_owner_ != me && since < released_;
+      const auto jumped_over = static_cast<std::size_t>(
+          std::count_if(since_.begin(), since_.end(), [&](const auto& other) { return other < since; }));
+      most_jumped_over_ = std::max(most_jumped_over_, jumped_over);
+    }
+    last_owner_ = me;
+    released_ = now();
+  }
+  static void die(const std::string& why) {
+    std::fprintf(stderr, "%s\n", why.c_str());
+    std::exit(1);
+  }
+
+ private:
+  using ticks = stopwatch::rep;
+  static constexpr auto not_waiting = std::numeric_limits<ticks>::max();
+  static ticks now() { return stopwatch::now().time_since_epoch().count(); }
+
+  std::vector<std::atomic<ticks>> since_;
+  std::atomic<bool> counting_{false}, over_{false};
+  std::size_t hand_offs_ = 0, most_jumped_over_ = 0;
+  std::size_t last_owner_ = static_cast<std::size_t>(-1);
+  ticks released_ = 0;
+  dislock::fencing_token last_token_{};
+};
+
+constexpr const char* crowded = "jobs/crowded";
+
+dislock::task<> member_of(crowd& all, std::size_t me, dislock::async_client locks) {
+  while (!all.over()) {
+    all.wants(me);
+    auto held = co_await locks.acquire(crowded);
+    if (!held) crowd::die(held.error().message());
+    all.owns(me, held->fencing_token());
+    auto given_back = co_await locks.release(*held);
+    if (!given_back) crowd::die(given_back.error().message());
+  }
+}
+
+void stand_in(crowd& all, std::size_t me, dislock::client& locks) {
+  while (!all.over()) {
+    all.wants(me);
+    auto held = locks.acquire(crowded);
+    if (!held) crowd::die(held.error().message());
+    all.owns(me, held->fencing_token());
+    if (auto given_back = held->release(); !given_back) crowd::die(given_back.error().message());
+  }
+}
+
+void hand_offs_over(std::vector<measured>& out, const std::string& url, std::size_t callers, bool coroutines,
+                    std::chrono::duration<double> time, pid_t server) {
+  auto locks = open_or_die(url);
+  crowd all(callers);
+  std::vector<dislock::running_task<>> tasks;
+  std::vector<std::thread> threads;
+  for (std::size_t i = 0; i < callers; ++i) {
+    if (coroutines) {
+      tasks.push_back(dislock::start(member_of(all, i, locks.async())));
+    } else {
+      threads.emplace_back([&, i] { stand_in(all, i, locks); });
+    }
+  }
+  std::this_thread::sleep_for(500ms);
+  const auto ours = processor_seconds(), theirs = processor_seconds_of(server);
+  const auto began = stopwatch::now();
+  all.count(true);
+  std::this_thread::sleep_for(time);
+  all.count(false);
+  const auto passed = seconds_since(began);
+  const auto used = processor_seconds() - ours, used_there = processor_seconds_of(server) - theirs;
+  all.end();
+  for (auto& each : tasks) each.wait();
+  for (auto& each : threads) each.join();
+  const auto done = static_cast<double>(all.hand_offs());
+  const auto what = std::to_string(callers) + (coroutines ? " coroutines" : " threads");
+  out.push_back({"store: hand-offs, " + what, done / passed, "per s"});
+  out.push_back({"store: jumped over at most", static_cast<double>(all.most_jumped_over()), "waiters"});
+  out.push_back({"store: the client's processor time", used / done * 1e6, "us a hand-off"});
+  if (server > 0)
+    out.push_back({"store: the server's processor time", used_there / done * 1e6, "us a hand-off"});
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -195,13 +299,13 @@ int main(int argc, char** argv) {
   app.add_option("--seconds", time, "For each measure of pairs");
   app.add_flag("--json", json);
   app.add_option("--store", store, "A directory that does not exist yet, on the disk to measure");
-  app.add_option("--url", url, "The store for `redis`");
-  app.add_option("--callers", callers, "How many, for `redis`");
+  app.add_option("--url", url, "The store for `redis` and `handoff`");
+  app.add_option("--callers", callers, "How many, for `redis` and `handoff`");
   app.add_option("--server", server, "The store's process id, to tell its processor time");
   app.add_option(
       "only", only,
-      "memory, ids, threads, embedded, renewals, held; nothing: these. redis: 50 callers over --url, "
-      "as coroutines and as threads");
+      "memory, ids, threads, embedded, renewals, held; nothing: these. redis: --callers over --url, as "
+      "coroutines and as threads, each its own lock; handoff: one lock for all of them");
   CLI11_PARSE(app, argc, argv);
   const auto wanted = [&](std::string_view what) {
     return only.empty() || std::find(only.begin(), only.end(), what) != only.end();
@@ -244,6 +348,8 @@ int main(int argc, char** argv) {
 
   if (std::find(only.begin(), only.end(), "redis") != only.end())
     for (const bool coroutines : {true, false}) pairs_over(out, url, callers, coroutines, each, server);
+  if (std::find(only.begin(), only.end(), "handoff") != only.end())
+    for (const bool coroutines : {true, false}) hand_offs_over(out, url, callers, coroutines, each, server);
 
   if (json) {
     std::printf("[");

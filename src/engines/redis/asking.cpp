@@ -46,6 +46,7 @@ std::string ask::common(const house_rules& rules) {
       .put("ahead", rules.ahead)
       .put("covered", rules.covered)
       .put("queue_max", static_cast<std::int64_t>(rules.queue_max));
+  if (rules.callers_are_here) out.put("here", std::int64_t{1});
   if (rules.exclusive_failover) out.put("exclusive", std::int64_t{1});
   if (rules.cluster) out.put("cluster", std::int64_t{1});
   if (rules.plain_counter) out.put("counter", std::int64_t{1});

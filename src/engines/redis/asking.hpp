@@ -24,6 +24,7 @@ struct house_rules {
   duration ahead{};          ///< how far the ceiling of tokens is raised
   duration covered{};        ///< ends up to so far ahead are covered by the horizon
   std::size_t queue_max = 0;
+  bool callers_are_here = false;  ///< what the asker is told in an answer needs no claim
   bool exclusive_failover =
       true;                    ///< nothing is granted after a failover until what may have been lost is over
   bool cluster = false;        ///< the store may be a slot that moves from one server to another

@@ -46,6 +46,8 @@ void script_engine::release(const release_request& r, completion<answer<release_
                   [read, done = std::move(done)](const outcome& o) mutable { done(read(o)); });
   }
   auto answered = std::make_shared<completion<answer<release_answers>>>(std::move(done));
+  // Somebody waits for it: what else is asked in this turn can be decided while he is told.
+  const bool at_once = looks_.contains(std::string(r.leases[0].name.view()));
   ask_store(
       std::make_shared<script_words>(plain_release(plain_, r, print, store_time())),
       [this, lock = std::string(r.leases[0].name.view()), client = std::string(r.client.view()), answered](
@@ -53,7 +55,7 @@ void script_engine::release(const release_request& r, completion<answer<release_
         gave_back(lock, client.empty() ? got.client : client, got);
         (*answered)(release_answers{released{true, 0}});
       },
-      [read, answered](const outcome& o) { (*answered)(read(o)); });
+      [read, answered](const outcome& o) { (*answered)(read(o)); }, at_once);
 }
 
 void script_engine::gave_back(const std::string& lock, const std::string& client, const plain_answer& got) {

@@ -16,6 +16,10 @@ struct redis_engine_options {
   duration request_memory = std::chrono::seconds(30);
   std::size_t queue_max = 10'000;
   bool detect_deadlocks = true;
+  /// Who asks this engine lives in its process and dies with it, so that what is granted to him here need not
+  /// be claimed before he is told: if the process ends in between, a holder has died, and no caller is left
+  /// that somebody else could have served.
+  bool callers_are_here = false;
   std::size_t event_log_size = 10'000;
   duration call_timeout = std::chrono::seconds(5);  ///< of one question to the store
   redis::failover_terms failover;                   ///< unless the URL says otherwise

@@ -37,6 +37,7 @@ class Rules : public testing::Test {
                         .ahead = 2s,
                         .covered = 30s,
                         .queue_max = 100,
+                        .callers_are_here = replica == "library",
                         .cluster = in_cluster_});
   }
   ask question(std::string_view replica, std::string_view verb) const { return ask(rules_of(replica), verb); }
@@ -135,6 +136,23 @@ TEST_F(Rules, AReplicaThatAloneWasNotHeardIsDead) {
   ASSERT_EQ(release("second", holder_), "done");
   EXPECT_NE(collect("first", alice, 0), "granted");
   EXPECT_EQ(line_.say({"EXISTS", "lock:a"}).number, 0);
+}
+
+// The process that asks is the one that the waiter is in: if it dies, a holder has died.
+TEST_F(Rules, WhatAProcessGrantsToItsOwnWaiterNeedsNoClaim) {
+  for (const std::string_view by : {"library", "second"}) {
+    const bool own = by == "library";
+    ASSERT_EQ(acquire("library", "holder", {}, holder_), "granted");
+    ASSERT_EQ(acquire("library", "alice", {}, alice_, 60s), "queued");
+    const auto alice = last_.at(1).at(1).text;
+    ASSERT_EQ(release(by, holder_), "done");
+    EXPECT_EQ(last_.at(3).items.size(), own ? 1 : 0) << "told at once, or by a message";
+    EXPECT_EQ(line_.say({"EXISTS", "dislock:sent:" + alice_.to_string()}).number, own ? 0 : 1);
+    line_.say({"HSET", "dislock:replicas", "library", std::to_string(past)});
+    ASSERT_EQ(verdict(question("second", "beat")), "done");
+    EXPECT_EQ(acquire("second", "bob", {}, lock_id{{4, 4}}), own ? "refused" : "granted");
+    EXPECT_EQ(release("second", own ? alice_ : lock_id{{4, 4}}), "done");
+  }
 }
 
 TEST_F(Rules, AFullStoreStillRenewsAndTakesBack) {

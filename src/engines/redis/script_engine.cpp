@@ -37,7 +37,8 @@ script_engine::script_engine(loop& where, const clock& time, redis_engine_option
       me_(make_replica_name()),
       common_(ask::common({prefixes_.own, prefixes_.canonical, me_, options_.waiter_grace,
                            options_.request_memory, lapse, ceiling_ahead, options_.failover.quarantine,
-                           options_.queue_max, options_.failover.exclusive && !options_.plant_plain_counter,
+                           options_.queue_max, options_.callers_are_here,
+                           options_.failover.exclusive && !options_.plant_plain_counter,
                            options_.url.what == store_url::kind::cluster, options_.plant_plain_counter})),
       keys_{prefixes_.own + "fence"} {
   if (options_.url.what == store_url::kind::cluster) keys_.push_back(prefixes_.own + "nothing");
@@ -131,7 +132,7 @@ std::shared_ptr<script_words> script_engine::words_of(std::string_view question)
 
 // `plain`, if it was decided as the plain case, or else `done`.
 void script_engine::ask_store(std::shared_ptr<const script_words> words, plain_then plain, then done,
-                              detours so_far) {
+                              bool at_once, detours so_far) {
   if (stopped_) return done(errc::draining);
   if (const auto latest = watch_->latest_store_time()) shown_at_most_ = std::max(shown_at_most_, *latest);
   const auto latest = watch_->latest();
@@ -141,7 +142,7 @@ void script_engine::ask_store(std::shared_ptr<const script_words> words, plain_t
   call.keys = all.keys;
   call.arguments = all.arguments;
   call.stamped = true;
-  const target to{.key = all.keys[0]};
+  const target to{.key = all.keys[0], .at_once = at_once};
   const auto deadline = later(network_time_.now(), options_.call_timeout);
   client_->run(
       to, call, deadline,
@@ -170,7 +171,7 @@ void script_engine::ask_store(std::shared_ptr<const script_words> words, plain_t
           if (so_far.moves++ == most_moves) return done(errc::engine_unavailable);
           return watch_->fence().raise([this, so_far, words = std::move(words), plain = std::move(plain),
                                         done = std::move(done)](bool) mutable {
-            ask_store(std::move(words), std::move(plain), std::move(done), so_far);
+            ask_store(std::move(words), std::move(plain), std::move(done), false, so_far);
           });
         }
         if (s->verdict() == "clock") {
@@ -180,13 +181,18 @@ void script_engine::ask_store(std::shared_ptr<const script_words> words, plain_t
                                          done = std::move(done)](bool again) mutable {
                                           if (!again) return done(errc::engine_unavailable);
                                           ask_store(std::move(words), std::move(plain), std::move(done),
-                                                    so_far);
+                                                    false, so_far);
                                         });
         }
         watch_->fence().on_answered(got->connection, sent);
         note_time(s->time());
         answered_by_ = got->connection;
+        // Whose turn it is now comes first: everybody else waits for him. But who asked for a lock is told of
+        // his place before he can be told of its grant.
+        const bool first = s->verdict() == "done";
+        if (first) tell_all(*s);
         done(*s);
+        if (!first) tell_all(*s);
         absorb(*s);
         for (auto& e : s->events()) happened(std::move(e), s->time().now);
       });
@@ -202,8 +208,11 @@ void script_engine::note_time(const time_relation& time) {
   relation_ = time;
 }
 
-void script_engine::absorb(const step& s) {
+void script_engine::tell_all(const step& s) {
   for (const auto& t : s.waiters()) tell(t, s);
+}
+
+void script_engine::absorb(const step& s) {
   std::vector<std::string> left;
   next_sweep_ = std::min(next_sweep_, s.soonest());
   for (const auto& l : s.looks()) {

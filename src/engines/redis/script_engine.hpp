@@ -129,7 +129,8 @@ class script_engine final : public engine, private client_listener {
 
   [[nodiscard]] ask question(std::string_view verb) const { return ask(common_, verb); }
   void decide(std::string_view key, std::string&& text, then done);
-  void ask_store(std::shared_ptr<const script_words> words, plain_then plain, then done, detours so_far = {});
+  void ask_store(std::shared_ptr<const script_words> words, plain_then plain, then done, bool at_once = false,
+                 detours so_far = {});
   [[nodiscard]] std::shared_ptr<script_words> words_of(std::string_view question) const;
   [[nodiscard]] std::int64_t store_time() const noexcept;
   void note_time(const time_relation& time);
@@ -140,6 +141,7 @@ class script_engine final : public engine, private client_listener {
   void when_safe(instant end, const step& told, unique_function<void(bool)> then) {
     watch_->fence().secure(told.time().theirs(end), answered_by_, std::move(then));
   }
+  void tell_all(const step& s);
   void absorb(const step& s);
   void tell(const told_waiter& t, const step& by);
   void claim(ticket id, std::uint32_t epoch, granted&& got);

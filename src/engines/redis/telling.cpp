@@ -15,6 +15,11 @@ std::int64_t number_in(std::string_view text) {
   return out;
 }
 
+// A number as one, or as text.
+std::int64_t number_of(const reply& r) {
+  return r.is == reply::kind::integer ? r.number : number_in(r.text);
+}
+
 fencing_token token_in(const reply& r) {
   return fencing_token{static_cast<std::uint64_t>(r.number)};
 }
@@ -95,7 +100,7 @@ std::vector<told_event> step::events() const {
 }
 
 instant step::soonest() const noexcept {
-  return time_.ours(number_in(soonest_->text));
+  return time_.ours(number_of(*soonest_));
 }
 
 std::uint64_t number_at_start(std::string_view text) noexcept {
@@ -169,8 +174,7 @@ std::vector<told_waiter> step::waiters() const {
 
 std::vector<told_look> step::looks() const {
   std::vector<told_look> out;
-  for (const auto& row : looks_->items)
-    out.push_back({row.at(0).text, time_.ours(number_in(row.at(1).text))});
+  for (const auto& row : looks_->items) out.push_back({row.at(0).text, time_.ours(number_of(row.at(1)))});
   return out;
 }
 

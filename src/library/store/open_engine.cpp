@@ -58,6 +58,7 @@ result<std::unique_ptr<engine>> open_engine(std::string_view url, const client_o
       if (!failover) return failover.error();
       how.failover = *failover;
       how.url = std::move(*store);
+      how.callers_are_here = true;
       how.call_timeout = options.request_timeout;
       return make_redis_engine(io, where, time, std::move(how));
     }

@@ -45,3 +45,5 @@ if ask.verb == 'sweep' then
   row[7] = redis.call('ZCARD', tag .. 'sessions')
 end
 return {digits(now), out, events, tellings, looks, cannot_grant or '', digits(soonest)}
+
+end)()

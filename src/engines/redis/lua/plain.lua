@@ -14,6 +14,7 @@
 -- the token (16 digits each); the ttl (12); lock id and renewal token (32 each); the print of the call (20); client, request id
 -- and metadata, each with a line end. When it is given back there follow client and request id of that call, with a line end
 -- between them, their length (3), its print (20), when it was (16), and 'T'. Numbers of one width are compared as they stand.
+local seen, seen_memo_at  -- for crowded.lua
 if ARGV[4] then
   local call, sub, id = redis.call, string.sub, ARGV[6]
   local record_at, shown_at = KEYS[1], KEYS[2]
@@ -47,6 +48,7 @@ if ARGV[4] then
         return answer
       end
     end
+    seen, seen_memo_at = record and not got[3] and sub(record, 1, 1) ~= 'S' and record, memo_at
 
   elseif ARGV[4] == 'release' then
     local memo_at = KEYS[3]
@@ -67,6 +69,7 @@ if ARGV[4] then
         return sub(record, 19, 50)
       end
     end
+    seen, seen_memo_at = record and not got[3] and sub(record, 1, 1) ~= 'S' and got[2] == id and record, memo_at
 
   elseif ARGV[4] == 'renew' then
     local fence_at = KEYS[3]

@@ -1,3 +1,7 @@
+-- From here on everything is made inside of one function, which ends with the step (decide.lua): what stands above it is then
+-- looked for once, by that function, and not again by each one in it.
+return (function()
+
 -- --- what the plain case has written (see plain.lua)
 
 -- {at, since, token, ttl, id, renewal, print, renewed, client, request, metadata, and if it was given back: back = {request's

@@ -147,7 +147,7 @@ function rule.try_to_start(w)
       lease.provisional = true
       lease.stop = rule.grace_end(w) < lease.limit and rule.grace_end(w) or lease.limit
       redis.call('PEXPIRE', canonical .. l.name, life(lease.stop))
-    else
+    elseif not (ask.here and w.replica == ask.me) then
       -- taken back unless its replica says that it has it, which it does before it tells the caller
       lease.sent_to = w.replica
       l.sent = true

@@ -24,6 +24,9 @@ struct target {
   /// Only over the connection with this number, as an earlier reply or a `newcomer` named it; when that has
   /// ended, or another one has its place, the call fails with `lost`, and nothing is sent. 0: over any.
   std::uint64_t connection = 0;
+  /// Written right now, and not together with all else that is asked in this turn of the loop: somebody waits
+  /// for nothing but this.
+  bool at_once = false;
 };
 
 using command_words = std::span<const std::string_view>;

@@ -248,6 +248,7 @@ class redis_client::impl final : private lane_host, private subscriber_user {
     r->deadline = deadline;
     r->kind = to.lane;
     r->only = to.connection;
+    r->at_once = to.at_once;
     r->slot = is_cluster() && to.key ? key_slot(*to.key) : home_slot_;
     r->where = request::place::over;
     if (stopped_) {

@@ -46,7 +46,10 @@ void lane::submit(request& r) {
   r.where = request::place::waiting;
   queue_.push_back(r);
   if (phase_ == phase::ready) {
-    turn_soon();
+    if (!r.at_once) return turn_soon();
+    const bool posted = turn_posted_;
+    turn();
+    turn_posted_ = posted;
   } else {
     begin();
   }

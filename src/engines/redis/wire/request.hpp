@@ -69,6 +69,7 @@ struct request : core::timed, request_hook {
   int slot = -1;          ///< of the Cluster; -1: any node will do
   lane_kind kind = lane_kind::main;
   std::uint64_t only = 0;  ///< the connection that it has to use; 0: any
+  bool at_once = false;    ///< is not left for the next turn of the loop
   instant deadline = never;
   completion<response> done;
 

@@ -1,0 +1,355 @@
+// The crowded case (src/engines/redis/lua/crowded.lua) beside the rules: the same calls at the same instants,
+// once so that the rules decide all of them, once so that it may. Answers, and everything that is kept, are
+// the same.
+#include "engines/redis/asking.hpp"
+#include "engines/redis/plain.hpp"
+#include "engines/redis/scripts.hpp"
+#include "frozen_server.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <optional>
+#include <random>
+
+namespace dislock::redis {
+namespace {
+
+using namespace std::chrono_literals;
+using std::chrono::milliseconds;
+
+constexpr std::int64_t far = 9'000'000'000'000'000, past = 1'000'000'000'000'000;
+const std::string incarnation(40, 'a');
+
+// Everything that is kept under one of two prefixes, which becomes `?`, with what is packed spelled out.
+constexpr std::string_view everything = R"(
+  local side, shown, out = ARGV[1], ARGV[2], {}
+  local function spell(v)
+    if type(v) ~= 'table' then return type(v) == 'number' and string.format('%.17g', v) or tostring(v) end
+    local rows = {}
+    for name, value in pairs(v) do rows[#rows + 1] = spell(name) .. '=' .. spell(value) end
+    table.sort(rows)
+    return '{' .. table.concat(rows, ' ') .. '}'
+  end
+  local function add(at)
+    local kind, value = redis.call('TYPE', at).ok
+    if kind == 'zset' then value = redis.call('ZRANGE', at, 0, -1, 'WITHSCORES') end
+    if kind == 'hash' then value = redis.call('HGETALL', at) end
+    if kind == 'string' then
+      value = redis.call('GET', at)
+      local name = string.sub(at, #side + 1)
+      if string.match(name, '^lock:') or string.match(name, '^waiter:') or string.match(name, '^m:') then value = cmsgpack.unpack(value) end
+    end
+    if kind == 'hash' then
+      local rows = {}
+      for i = 1, #value, 2 do rows[value[i]] = value[i + 1] end
+      value = rows
+    end
+    local row = at .. ' ' .. redis.call('PTTL', at) .. ' ' .. spell(value)
+    out[#out + 1] = string.gsub(string.gsub(row, side, '?:'), shown, '!:')
+  end
+  for _, at in ipairs(redis.call('KEYS', side .. '*')) do add(at) end
+  for _, at in ipairs(redis.call('KEYS', shown .. '*')) do add(at) end
+  table.sort(out)
+  return table.concat(out, '\n')
+)";
+
+std::string text_of(const reply& r) {
+  if (r.is == reply::kind::integer) return std::to_string(r.number);
+  if (r.is != reply::kind::array) return r.text;
+  std::string out = "[";
+  for (const auto& each : r.items) out += text_of(each) + ", ";
+  return out + ']';
+}
+
+class Crowded : public testing::Test {
+ protected:
+  // Where the rules decide, and where the crowded case may.
+  struct side {
+    std::string prefix, shown;
+    bool callers_are_here = false;
+    [[nodiscard]] std::string rules_of(std::string_view replica) const {
+      return ask::common({.side_prefix = prefix,
+                          .canonical_prefix = shown,
+                          .replica = std::string(replica),
+                          .waiter_grace = 5s,
+                          .request_memory = 1s,
+                          .replica_lapse = 3s,
+                          .ahead = 2s,
+                          .covered = 30s,
+                          .queue_max = 6,
+                          .callers_are_here = callers_are_here && replica == "first"});
+    }
+    [[nodiscard]] plain_terms terms_of(std::string_view replica) const {
+      return {prefix, shown, rules_of(replica) + '}', std::to_string(prefix.size()), 1s, 30s};
+    }
+  };
+  struct known_lease {
+    lock_id id;
+    std::string client;
+  };
+
+  Crowded() : clock_(folder_.path("clock")), port_(free_port()) {
+    clock_.set(instant(time_));
+    server_.emplace(testing_engines::frozen_server_words(folder_, port_));
+    EXPECT_TRUE(comes_true([&] { return test_line(port_).open(); }));
+    line_.emplace(port_);
+    digest_ = line_->say({"SCRIPT", "LOAD", table_script}).text;
+    const auto n = [](std::int64_t number) { return std::to_string(number); };
+    for (const auto* s : {&a_, &b_})
+      line_->say({"SET", s->prefix + "fence",
+                  incarnation.substr(0, 16) + n(past) + n(far) + n(far) + n(far) + n(far) + n(past)});
+  }
+
+  std::uint64_t upto(std::uint64_t n) { return random_() % (n + 1); }
+  bool chance(std::uint64_t one_in) { return upto(one_in - 1) == 0; }
+
+  // The second one is not always there.
+  std::string_view some_replica() { return !silent_ && chance(3) ? "second" : "first"; }
+
+  reply run(const script_words& words) {
+    const auto all = words.all();
+    std::vector<std::string> out{"EVALSHA", digest_, std::to_string(all.keys.size())};
+    out.insert(out.end(), all.keys.begin(), all.keys.end());
+    out.insert(out.end(), {incarnation, std::string(all.arguments.front()), std::to_string(far)});
+    out.insert(out.end(), all.arguments.begin() + 1, all.arguments.end());
+    const std::vector<std::string_view> views(out.begin(), out.end());
+    line_->send_words(views);
+    return line_->receive();
+  }
+  template <class Fill>
+  reply ask_rules(const side& s, std::string_view replica, std::string_view verb, Fill fill) {
+    ask q(s.rules_of(replica), verb);
+    fill(q);
+    script_words words;
+    words.key({s.prefix, "fence"}).word({std::move(q).text()});
+    return run(words);
+  }
+  // How often the rules have numbered a waiter, and begun to give something back: what the crowded case does
+  // without.
+  std::int64_t rules_at_work() {
+    const auto stats = line_->say({"INFO", "commandstats"}).text;
+    std::int64_t out = 0;
+    for (const std::string_view command : {"cmdstat_incr:calls=", "cmdstat_persist:calls="})
+      if (const auto at = stats.find(command); at != std::string::npos)
+        out += std::atoll(stats.c_str() + at + command.size());
+    return out;
+  }
+  // Whether the lock is one that the plain case knows nothing of, so that words reach the crowded case or the
+  // rules.
+  bool is_crowded() { return line_->say({"EXISTS", b_.prefix + "queue:a"}).number == 1; }
+
+  template <class Fill>
+  void both_by_rules(std::string_view replica, std::string_view verb, Fill fill) {
+    const auto one = ask_rules(a_, replica, verb, fill), other = ask_rules(b_, replica, verb, fill);
+    compare(one, other);
+  }
+  template <class Fill, class Spell>
+  void both(std::string_view replica, std::string_view verb, Fill fill, Spell spell) {
+    const auto one = ask_rules(a_, replica, verb, fill);
+    if (!is_crowded()) return compare(one, ask_rules(b_, replica, verb, fill));
+    const auto before = rules_at_work();
+    const auto other = run(spell(b_.terms_of(replica)));
+    decided_ += rules_at_work() == before;
+    compare(one, other);
+  }
+  void compare(const reply& one, const reply& other) {
+    ASSERT_EQ(text_of(one), text_of(other)) << doing_;
+    const auto kept = [&](const side& s) {
+      return line_->say({"EVAL", everything, "0", s.prefix, s.shown}).text;
+    };
+    ASSERT_EQ(kept(a_), kept(b_)) << doing_;
+    last_ = one;
+    if (one.at(1).at(0).text == "granted") note(one.at(1));
+    for (const auto& told : one.at(3).items)
+      if (told.at(2).at(0).text == "granted") {
+        note(told.at(2));
+        const auto& id = told.at(2).at(1).at(0).at(1).text;
+        // Its replica takes the grant, or is not there any more.
+        if (!chance(2))
+          for (const auto* s : {&a_, &b_}) line_->say({"DEL", s->prefix + "sent:" + id});
+      }
+  }
+  void note(const reply& granted) {
+    const auto id = lock_id::parse(granted.at(1).at(0).at(1).text);
+    ASSERT_TRUE(id);
+    lease_ = known_lease{*id, clients_[id->bits[0]]};
+  }
+
+  void acquire() {
+    // One that waits twice tangles the queue, and the rules have it until it is empty.
+    const auto client =
+        lease_ && chance(30) ? lease_->client : "c" + std::to_string(chance(40) ? upto(ids_) : ids_ + 1);
+    const auto request =
+        chance(2) ? std::string() : "r" + std::to_string(chance(6) ? upto(requests_) : ++requests_);
+    const lock_want want{lock_name("a"), chance(12) ? lock_mode::shared : lock_mode::exclusive};
+    const auto replica = some_replica();
+    acquire_request r;
+    r.client = client_id(client);
+    r.request = request_id(request);
+    r.wants = {&want, 1};
+    r.ttl = milliseconds(500 + upto(20'000));
+    r.wait = chance(8) ? 0s : chance(3) ? milliseconds(1 + upto(2000)) : 60s;
+    if (chance(5)) r.metadata = R"({"job":7})";
+    const auto number = ++ids_;
+    clients_.resize(number + 1);
+    clients_[number] = client;
+    const lock_id id{{number, number}};
+    const renewal_token renewal{{number, 1}};
+    doing_ = client + " asks by " + std::string(replica) + ", request " + request;
+    const auto fill = [&](ask& q) {
+      const std::pair<lock_id, renewal_token> secret{id, renewal};
+      q.put_call({false, lock_name("a"), r.client, r.request}, print_of(r))
+          .put(r.wants)
+          .put_secrets({&secret, 1});
+      q.put("ttl", r.ttl).put("wait", r.wait).put("delay", duration());
+      if (!r.metadata.empty()) q.put("metadata", r.metadata);
+    };
+    if (want.mode == lock_mode::shared) return both_by_rules(replica, "acquire", fill);
+    both(replica, "acquire", fill,
+         [&](const plain_terms& terms) { return plain_acquire(terms, r, id, renewal, print_of(r)); });
+    if (last_.at(1).at(0).text != "queued") return;
+    waiters_.push_back(last_.at(1).at(1).text);
+    deadlines_.push_back(last_.at(1).at(3).number);
+  }
+
+  void release() {
+    if (!lease_) return;
+    const auto request =
+        chance(2) ? std::string() : "q" + std::to_string(chance(6) ? upto(requests_) : ++requests_);
+    const lease_proof proof{lock_name("a"), chance(12) ? lock_id{{77, 77}} : lease_->id, {}};
+    const auto client = chance(3) ? std::string() : chance(12) ? "nobody" : lease_->client;
+    const auto replica = some_replica();
+    release_request r;
+    r.client = client_id(client);
+    r.request = request_id(request);
+    r.leases = {&proof, 1};
+    const auto print = print_of("release", r.leases, std::nullopt);
+    doing_ = client + " gives back by " + std::string(replica) + ", request " + request;
+    both(
+        replica, "release",
+        [&](ask& q) {
+          q.put_call({false, lock_name("a"), r.client, r.request}, print).put(r.leases);
+        },
+        [&](const plain_terms& terms) { return plain_release(terms, r, print, time_.count()); });
+  }
+
+  void something_else() {
+    const auto replica = some_replica();
+    const auto waiter = waiters_.empty() ? std::string("1") : waiters_[upto(waiters_.size() - 1)];
+    const auto fill_waiter = [&](ask& q) {
+      q.put("waiter", std::string_view(waiter)).put("epoch", std::int64_t{0});
+    };
+    switch (upto(4)) {
+      case 0:
+        doing_ = "detach";
+        return both_by_rules(replica, "detach", fill_waiter);
+      case 1:
+        doing_ = "collect";
+        return both_by_rules(replica, "collect", fill_waiter);
+      case 2:
+        doing_ = "sweep";
+        return both_by_rules(replica, "sweep", [](ask& q) { q.put("names", std::vector<std::string>{"a"}); });
+      case 3: {
+        doing_ = "renew";
+        if (!lease_) return;
+        const lease_proof proof{lock_name("a"), lease_->id, {}};
+        return both_by_rules(replica, "renew", [&](ask& q) {
+          q.put_call({false, lock_name("a"), {}, {}}, 8).put(std::span(&proof, 1));
+        });
+      }
+      default: {
+        doing_ = "hold once more";
+        if (!lease_ || !chance(4)) return;
+        const lock_want want{lock_name("a")};
+        const auto number = ++ids_;
+        clients_.resize(number + 1);
+        const std::pair<lock_id, renewal_token> secret{{{number, number}}, {{number, 1}}};
+        return both_by_rules(replica, "acquire", [&](ask& q) {
+          q.put_call({false, lock_name("a"), client_id(lease_->client),
+                      request_id("again" + std::to_string(number))},
+                     9)
+              .put(std::span(&want, 1))
+              .put_secrets({&secret, 1})
+              .put("ttl", duration(5s))
+              .put("wait", duration())
+              .put("delay", duration())
+              .put("reentry", lease_->id);
+        });
+      }
+    }
+  }
+
+  void let_time_pass() {
+    // Now and then to the very instant at which somebody's patience ends.
+    std::erase_if(deadlines_, [this](std::int64_t at) { return at <= time_.count(); });
+    if (!deadlines_.empty() && chance(10)) {
+      time_ = duration(*std::min_element(deadlines_.begin(), deadlines_.end()));
+    } else {
+      time_ += milliseconds(chance(10) ? upto(2500) : upto(30));
+    }
+    // The second replica dies, and comes back.
+    if (silent_ ? chance(3) : chance(8)) silent_ = !silent_;
+    for (int i = 0; i < (silent_ ? 4 : 1); ++i) {
+      if (silent_) time_ += 900ms;
+      clock_.set(instant(time_));
+      beat();
+    }
+  }
+
+  void beat() {
+    for (const std::string_view replica : {"first", "second"}) {
+      doing_ = "beat";
+      if (!silent_ || replica == "first") both_by_rules(replica, "beat", [](ask&) {});
+    }
+  }
+
+  side a_{"one:", "see1:"}, b_{"two:", "see2:"};
+  test_folder folder_;
+  // Whole milliseconds, as the store counts the lives of its keys.
+  duration time_ = std::chrono::seconds(1'900'000'000);
+  testing_engines::server_clock clock_;
+  std::uint16_t port_;
+  std::optional<test_process> server_;
+  std::optional<test_line> line_;
+  std::string digest_, doing_;
+  std::mt19937_64 random_;
+  std::uint64_t ids_ = 0, requests_ = 0;
+  std::vector<std::string> clients_{""}, waiters_;
+  std::vector<std::int64_t> deadlines_;
+  std::optional<known_lease> lease_;
+  reply last_;
+  bool silent_ = false;
+  int decided_ = 0;
+};
+
+class CrowdedCase : public Crowded, public testing::WithParamInterface<bool> {};
+
+TEST_P(CrowdedCase, DecidesAsTheRulesDo) {
+  a_.callers_are_here = b_.callers_are_here = GetParam();
+  const char* chosen = std::getenv("DISLOCK_SEED");
+  const auto seed = chosen ? std::strtoull(chosen, nullptr, 10) : 20'260'101ULL;
+  std::cout << "seed " << seed << " (DISLOCK_SEED repeats it)\n";
+  random_.seed(seed);
+  constexpr int steps = 1500;
+  for (int i = 0; i < steps && !HasFatalFailure(); ++i) {
+    const auto n = upto(19);
+    if (n < 8) {
+      acquire();
+    } else if (n < 14) {
+      release();
+    } else if (n < 18) {
+      let_time_pass();
+    } else {
+      something_else();
+    }
+  }
+  EXPECT_GT(decided_, steps / 10) << "it has to have had something to decide";
+}
+
+INSTANTIATE_TEST_SUITE_P(Of, CrowdedCase, testing::Bool(), [](const auto& info) {
+  return info.param ? "CallersInTheProcess" : "CallersElsewhere";
+});
+
+}  // namespace
+}  // namespace dislock::redis
