@@ -101,6 +101,8 @@ std::unique_ptr<dislock::engine> make_engine(const config& settings, asio::io_co
     redis_engine_options options;
     options.url = std::move(*where);
     options.failover = *failover;
+    // A slot that moves is waited for.
+    if (options.url.what == redis::store_url::kind::cluster) options.call_timeout = std::chrono::seconds(15);
     if (is_planted("plain_counter")) {
       options.plant_plain_counter = true;
       log::error("daemon", "planted bug: tokens without a watermark; for tests of the tests only");

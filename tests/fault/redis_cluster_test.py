@@ -17,18 +17,22 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "contract")]
+from dislockd_process import Dislockd, binary  # noqa: E402
 from kill_loop_test import now  # noqa: E402
-from redis_failover_test import RECOVERY, Caller, Load, run_cases, settled_class  # noqa: E402
+from redis_failover_test import QUARANTINE, RECOVERY, Caller, Load, run_cases, settled_class  # noqa: E402
 from redis_processes import HOST, Server, eventually, free_port  # noqa: E402
 
 ANY = ("{dislock}:fence",)
+SHIM = binary().parent.parent / "tests/libfrozen_clock.so"
+AHEAD = (0, 0.35, -0.25, 0.15)  # seconds: the clocks of the nodes, as they come
 
 
 class Node(Server):
     """A node of a Cluster, which the others and its clients reach through its proxy."""
 
-    def __init__(self, proxied):
-        super().__init__(proxied=proxied)
+    def __init__(self, proxied, ahead):
+        super().__init__(proxied=proxied, clock=SHIM)
+        self.set_clock_by(ahead)
         self.bus = free_port()
         self.flags = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1500", "--cluster-replica-validity-factor", "0", "--cluster-port", str(self.bus),
                       "--cluster-announce-ip", HOST, "--cluster-announce-port", str(self.place), "--cluster-announce-bus-port", str(self.bus))
@@ -42,8 +46,8 @@ class Node(Server):
 class Cluster:
     """Three primaries, and as many replicas of the one that has the locks as asked for."""
 
-    def __init__(self, replicas=0, proxied=False):
-        self.proxied, self.nodes = proxied, []
+    def __init__(self, replicas=0, proxied=False, clocks=False):
+        self.proxied, self.clocks, self.nodes = proxied, clocks, []
         try:
             for number in range(3):
                 node = self.add()
@@ -65,7 +69,7 @@ class Cluster:
         return "redis+cluster://" + ",".join(f"{HOST}:{n.place}" for n in self.nodes[:2])
 
     def add(self):
-        self.nodes.append(Node(self.proxied))
+        self.nodes.append(Node(self.proxied, AHEAD[len(self.nodes) % len(AHEAD)] if self.clocks else 0))
         return self.nodes[-1].start()
 
     def add_primary(self):
@@ -106,7 +110,7 @@ class Cluster:
             moved += len(keys)
             if dice.random() < 0.1:
                 time.sleep(dice.uniform(0, 0.02))
-        for node in [to, source] + [n for n in self.nodes if n not in (to, source)]:
+        for node in [to, source] + [n for n in self.nodes if n not in (to, source) and n.info()["role"] == "master"]:
             node.say("CLUSTER", "SETSLOT", slot, "NODE", to.id)
         return moved, now() - began
 
@@ -167,7 +171,8 @@ HARMLESS = {"acquire: deadlock_detected", "granted", "kept", "left", "renewed", 
 
 def moves(count, seed):
     dice = random.Random(seed)
-    with Cluster() as cluster, Load(cluster.url, seed) as load:
+    with Cluster(replicas=1, clocks=True) as cluster, Load(cluster.url, seed) as load:
+        settled_class(load)
         patient = Patient(load)
         patient.start()
         worst, keys, longest = 0.0, 0, 0.0
@@ -176,7 +181,10 @@ def moves(count, seed):
             if number == count // 2:
                 to = cluster.add_primary()
             else:
-                to = dice.choice([n for n in cluster.nodes if n is not source])
+                to = dice.choice([n for n in cluster.nodes if n is not source and n.info()["role"] == "master"])
+            if number == count - 1:  # somebody comes who has never seen the one before
+                newcomer = Dislockd("--redis-quarantine", str(QUARANTINE), engine=cluster.url)
+                load.services.append(newcomer)
             moved, took = cluster.move(to, dice)
             keys, longest = max(keys, moved), max(longest, took)
             worst = max(worst, load.wait_for_grants(RECOVERY))

@@ -183,7 +183,7 @@ void script_engine::search(ticket id, std::uint32_t epoch, std::string lock, int
                            unique_function<void(refusal_ptr)> done) {
   auto q = question("graph");
   q.put("waiter", std::string_view(std::to_string(static_cast<std::uint64_t>(id))));
-  decide(lock, std::move(q).text(),
+  decide(std::move(q).text(),
          [this, id, epoch, lock, rounds, done = std::move(done)](const outcome& o) mutable {
            if (!o) return done(nullptr);
            const auto seen = read_graph(o->out());
@@ -198,7 +198,7 @@ void script_engine::search(ticket id, std::uint32_t epoch, std::string lock, int
                .put("epoch", std::int64_t{epoch})
                .put("graph", std::string_view(seen.digest))
                .put("cycle", steps);
-           decide(lock, std::move(verdict).text(),
+           decide(std::move(verdict).text(),
                   [this, id, epoch, lock, rounds, done = std::move(done)](const outcome& told) mutable {
                     if (!told || told->verdict() != "refused") {
                       if (told && rounds < most_searches)

@@ -2,6 +2,7 @@
 
 #include "base/log.hpp"
 #include "engines/redis/asking.hpp"
+#include "engines/redis/wire/retry.hpp"
 #include "engines/redis/wire/slots.hpp"
 
 #include <algorithm>
@@ -17,6 +18,10 @@ constexpr std::string_view acks_timeout_ms = "400";
 constexpr duration look_every = 5s;
 // Of one call: what takes longer than the ceiling is ahead has come too late.
 constexpr duration longest_call = 1500ms;
+// After so many rounds without an answer, which are not just a slot that moves, people are told.
+constexpr unsigned worth_telling = 3;
+// For how long who knows nothing of a slot's last server leaves it to others to say what became of it.
+constexpr duration others_first = 1500ms;
 
 }  // namespace
 
@@ -57,6 +62,7 @@ void fence_keeper::on_connected(std::uint64_t connection, std::string_view incar
 
 void fence_keeper::stop() {
   stopped_ = true;
+  rest_.silence();
   for (auto* list : {&waiting_, &served_})
     for (auto& w : std::exchange(*list, {})) w.done(false);
 }
@@ -72,13 +78,21 @@ instant fence_keeper::by() const {
 }
 
 void fence_keeper::begin() {
-  if (running_) return;
+  if (running_ || stopped_ || rest_.at() != never) return;
   running_ = true;
   static constexpr std::string_view server[] = {"INFO", "server"}, replication[] = {"INFO", "replication"},
                                     nodes[] = {"CLUSTER", "NODES"};
   const command_words all[] = {server, replication, nodes};
   client_.call_together({.lane = lane_kind::side}, std::span(all, settings_.cluster ? 3 : 2), by(),
                         [this](const response& got) { on_info(got); });
+}
+
+// Also those that are down. A primary that has failed is one when it comes back, but nobody says whose.
+void fence_keeper::count_replicas(const reply& nodes) {
+  state_.blind = nodes.failed();
+  const auto listed = replicas_of_asked(nodes.text);
+  const bool one_is_down = nodes.text.find("fail") != std::string::npos;
+  known_replicas_ = one_is_down ? std::max(known_replicas_, listed) : listed;
 }
 
 void fence_keeper::on_info(const response& got) {
@@ -91,7 +105,11 @@ void fence_keeper::on_info(const response& got) {
   looked_at_ = network_time_.now();
   const server_facts said(got->items[0].text + "\r\n" + got->items[1].text);
   connected_replicas_ = said.connected_replicas();
-  known_replicas_ = settings_.cluster ? replicas_of_asked(got->items[2].text) : client_.known_replicas();
+  if (settings_.cluster) {
+    count_replicas(got->items[2]);
+  } else {
+    known_replicas_ = client_.known_replicas();
+  }
   seen_ = said.incarnation();
   said_ = {
       std::chrono::seconds(said.number("uptime_in_seconds")), said.number("second_repl_offset") != -1, {}};
@@ -110,7 +128,10 @@ void fence_keeper::raise_over(std::uint64_t connection, std::string_view fate, s
   if (fate.empty()) served_.swap(waiting_);
   ask q(settings_.rules, "raise");
   q.put("seen", std::string_view(seen_));
-  if (!fate.empty()) q.put(fate, former);
+  if (!fate.empty()) {
+    q.put(fate, former);
+    if (const auto time = user_.earliest_store_time()) q.put("time", *time);
+  }
   if (horizon_ > 0) q.put("floor_ceiling", ceiling_).put("floor_horizon", horizon_);
   const auto text = std::move(q).text();
   const auto latest = user_.latest_store_time();
@@ -203,18 +224,30 @@ void fence_keeper::judge_move(std::uint64_t connection, std::string former) {
   const auto now = user_.now();
   const auto since = client_.serving_since();
   said_.connected = since ? network_time_.now() - *since : duration();
-  // Whoever answered us last, it was before the slot left the former one: or it was that.
+  // When the former one answered last; or, if we have not heard of it, whoever had the slot before: that is
+  // longer ago.
   std::optional<instant> answered_at;
   for (const auto& m : main_)
     if (m.answered_at && m.incarnation != seen_)
       answered_at = std::max(answered_at.value_or(instant{}), *m.answered_at);
+  for (const auto& m : main_)
+    if (m.answered_at && m.incarnation.starts_with(former)) answered_at = m.answered_at;
   const bool known = answered_at && is_unbroken(said_, now - *answered_at);
+  // Who has just come knows nothing, but others may.
+  const auto present = network_time_.now();
+  if (!answered_at && present - unknown_since_.value_or(present) < others_first) {
+    if (!unknown_since_) unknown_since_ = present;
+    out_of_touch_ = true;
+    return finish(false);
+  }
+  unknown_since_.reset();
   const auto go_on = [this, connection, former](bool given_away) {
     if (!given_away) {
       log::warn("redis", "the slot has another server: what that may have lost is waited for");
       return raise_over(connection, "lost", former);
     }
     log::info("redis", "the slot was moved to another server");
+    known_replicas_ = 0;  // it has its own
     for (auto& m : main_)
       if (m.incarnation.starts_with(former)) m.incarnation = seen_;  // whatever was decided there is here
     raise_over(connection, "moved_from", former);
@@ -228,9 +261,9 @@ void fence_keeper::judge_move(std::uint64_t connection, std::string former) {
 
 // Nobody has said no: where a slot is moving, somebody will answer later.
 void fence_keeper::lost_touch(const failure& why) {
-  state_.trouble = why.detail;
   out_of_touch_ =
       settings_.cluster && (why.why == failure::cause::deadline || why.why == failure::cause::lost);
+  if (!out_of_touch_ || failures_ >= worth_telling) state_.trouble = why.detail;
   finish(false);
 }
 
@@ -259,7 +292,10 @@ void fence_keeper::finish(bool confirmed) {
     const auto* told_by = w.connection == 0 ? &confirmed_for_ : incarnation_of(w.connection);
     w.done(confirmed && told_by && *told_by == confirmed_for_);
   }
-  if (!waiting_.empty() && !stopped_) begin();
+  failures_ = retry ? std::min(failures_ + 1, 4U) : 0;
+  if (waiting_.empty() || stopped_) return;
+  if (!retry) return begin();
+  rest_.set(later(network_time_.now(), rest_after(failures_, 0.5)));
 }
 
 }  // namespace dislock::redis

@@ -4,6 +4,7 @@
 #include "engines/redis/handover.hpp"
 #include "engines/redis/store_checks.hpp"
 #include "engines/redis/telling.hpp"
+#include "engines/redis/wire/alarm.hpp"
 #include "engines/redis/wire/client.hpp"
 
 #include <cstdint>
@@ -21,6 +22,7 @@ class fence_keeper_user {
   [[nodiscard]] virtual instant now() const noexcept = 0;
   /// See clock_guard.
   [[nodiscard]] virtual std::optional<std::int64_t> latest_store_time() const noexcept = 0;
+  [[nodiscard]] virtual std::optional<std::int64_t> earliest_store_time() const noexcept = 0;
   /// An answer of the store: what its clock showed, and the sum of the steps that it knows of.
   virtual void on_store_time(instant sent, std::int64_t shown, std::int64_t skew) = 0;
   virtual void on_clock_ahead(instant sent, std::int64_t shown, std::int64_t skew) = 0;
@@ -31,11 +33,10 @@ class fence_keeper_user {
 /// Raises the ceiling of tokens and the horizon of ends (see lua/fence.lua), waits until the replicas have
 /// them, and confirms them. A round:
 ///
-///     INFO                  who is there? A primary that lost its place and got it back has another
-///     incarnation on
-///                           the same connection: then all connections are made anew, and so learn of it
-///     raise, WAIT           on that same connection
-///     confirm               only under the incarnation of the raise
+///     INFO           who is there? A primary that lost its place and got it back has another incarnation
+///                    on the same connection: then all connections are made anew, and so learn of it
+///     raise, WAIT    on that same connection
+///     confirm        only under the incarnation of the raise
 ///
 /// Without enough acknowledgements nothing is confirmed, and grants stop by themselves when tokens reach the
 /// ceiling: also on a primary that does not know that it is not one any more.
@@ -59,8 +60,13 @@ class fence_keeper {
     duration call_timeout{};
     bool plant_trusted_moves = false;
   };
-  fence_keeper(redis_client& client, const clock& network_time, settings s, fence_keeper_user& user)
-      : client_(client), network_time_(network_time), settings_(std::move(s)), user_(user) {}
+  fence_keeper(boost::asio::io_context& io, redis_client& client, const clock& network_time, settings s,
+               fence_keeper_user& user)
+      : client_(client),
+        network_time_(network_time),
+        settings_(std::move(s)),
+        user_(user),
+        rest_(io, network_time, [this] { begin(); }) {}
 
   /// `done(true)`: the ceiling is ahead of the store's time again.
   void raise(unique_function<void(bool)> done);
@@ -87,6 +93,7 @@ class fence_keeper {
     confirmation last;        ///< of the newest round that got as far as that
     std::int64_t closed = 0;  ///< until when nothing is granted, by the store's clock
     bool emptied = false;     ///< the store had lost its record
+    bool blind = false;       ///< on a Cluster: CLUSTER NODES is forbidden, and replicas may not be known
     std::string trouble;      ///< why the newest round failed
   };
   [[nodiscard]] const state& now() const noexcept { return state_; }
@@ -101,6 +108,7 @@ class fence_keeper {
   };
   void begin();
   void on_info(const response& got);
+  void count_replicas(const reply& nodes);
   void raise_over(std::uint64_t connection, std::string_view fate = {}, std::string_view former = {});
   void on_raised(const response& got, instant sent, std::uint64_t connection);
   void judge_move(std::uint64_t connection, std::string former);
@@ -123,6 +131,9 @@ class fence_keeper {
   newcomer_facts said_;  // by the server, of itself
   std::string seen_;     // the incarnation, by the newest INFO
   std::int64_t connected_replicas_ = 0, known_replicas_ = 0;
+  alarm rest_;  // between two rounds that nobody has answered
+  unsigned failures_ = 0;
+  std::optional<instant> unknown_since_;  // network time: a record of somebody whom we have never heard of
   struct main_connection {
     std::uint64_t connection = 0;
     std::string incarnation;

@@ -42,7 +42,7 @@ void script_engine::release(const release_request& r, completion<answer<release_
     auto q = question("release");
     q.put_call(call, print).put(r.leases);
     if (r.multi) q.put("multi", std::int64_t{1});
-    return decide({}, std::move(q).text(),
+    return decide(std::move(q).text(),
                   [read, done = std::move(done)](const outcome& o) mutable { done(read(o)); });
   }
   auto answered = std::make_shared<completion<answer<release_answers>>>(std::move(done));
@@ -115,7 +115,7 @@ void script_engine::renew(const renew_request& r, completion<answer<renew_answer
     if (r.multi) q.put("multi", std::int64_t{1});
     if (r.ttl) q.put("ttl", *r.ttl);
     if (r.by_service) q.put("by_service", std::int64_t{1});
-    return decide({}, std::move(q).text(), std::move(read));
+    return decide(std::move(q).text(), std::move(read));
   }
   ask_store(
       std::make_shared<script_words>(plain_renew(plain_, r)),
@@ -131,9 +131,9 @@ void script_engine::renew(const renew_request& r, completion<answer<renew_answer
 void script_engine::cancel(const call_id& call, completion<answer<cancelled>> done) {
   auto q = question("cancel");
   q.put_call(call, 0);
-  simple<cancelled>(
-      call.lock.view(), std::move(q), std::move(done),
-      [](const reply& did, const time_relation&) { return answer<cancelled>(cancelled{did.number != 0}); });
+  simple<cancelled>(std::move(q), std::move(done), [](const reply& did, const time_relation&) {
+    return answer<cancelled>(cancelled{did.number != 0});
+  });
 }
 
 // Nobody decides an acquire after the latest instant that the store's clock can have shown when it was sent,
@@ -149,12 +149,11 @@ void script_engine::settle(lock_name name, lock_id id, completion<answer<cancell
   }
   auto q = question("settle");
   q.put("name", name.view()).put("id", id).put("bound", it->bound);
-  simple<cancelled>(name.view(), std::move(q), std::move(done),
-                    [this, id](const reply& row, const time_relation&) {
-                      const bool settled = row.at(0).number != 0;
-                      if (settled) std::erase_if(unsettled_, [&](const doubt& d) { return d.id == id; });
-                      return answer<cancelled>(cancelled{settled});
-                    });
+  simple<cancelled>(std::move(q), std::move(done), [this, id](const reply& row, const time_relation&) {
+    const bool settled = row.at(0).number != 0;
+    if (settled) std::erase_if(unsettled_, [&](const doubt& d) { return d.id == id; });
+    return answer<cancelled>(cancelled{settled});
+  });
 }
 
 void script_engine::force_release(lock_name name, std::optional<fencing_token> token, request_id request,
@@ -163,7 +162,7 @@ void script_engine::force_release(lock_name name, std::optional<fencing_token> t
   const auto print = core::fingerprint("force").add(token ? to_number(*token) : 0).value();
   q.put_call({false, name, {}, request}, print).put("name", name.view()).put("reason", reason);
   if (token) q.put("token", static_cast<std::int64_t>(to_number(*token)));
-  simple<forced>(name.view(), std::move(q), std::move(done), [](const reply& rows, const time_relation&) {
+  simple<forced>(std::move(q), std::move(done), [](const reply& rows, const time_relation&) {
     forced out;
     for (const auto& row : rows.items)
       out.tokens.push_back(fencing_token{static_cast<std::uint64_t>(row.number)});

@@ -76,7 +76,7 @@ std::optional<error> script_engine::connect(boost::asio::io_context& io) {
   if (!made) return made.error();
   client_ = std::move(*made);
   watch_ = std::make_unique<store_watch>(
-      *client_, loop_, network_time_,
+      io, *client_, loop_, network_time_,
       store_watch::settings{common_, keys_, options_.url.what, options_.failover, ceiling_ahead,
                             options_.call_timeout, options_.plant_trusted_moves},
       about_);
@@ -119,7 +119,7 @@ void script_engine::on_connected(const address&, const server_facts& facts, std:
 // --- asking the store
 
 // Asks the script one thing. Nothing, if the answer has no place in this world, or none came.
-void script_engine::decide(std::string_view, std::string&& text, then done) {
+void script_engine::decide(std::string&& text, then done) {
   ask_store(words_of(text), {}, std::move(done));
 }
 

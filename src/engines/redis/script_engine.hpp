@@ -128,7 +128,7 @@ class script_engine final : public engine, private client_listener {
   using plain_then = unique_function<void(const plain_answer&, instant)>;
 
   [[nodiscard]] ask question(std::string_view verb) const { return ask(common_, verb); }
-  void decide(std::string_view key, std::string&& text, then done);
+  void decide(std::string&& text, then done);
   void ask_store(std::shared_ptr<const script_words> words, plain_then plain, then done, bool at_once = false,
                  detours so_far = {});
   [[nodiscard]] std::shared_ptr<script_words> words_of(std::string_view question) const;
@@ -188,13 +188,12 @@ class script_engine final : public engine, private client_listener {
 
   // A call that asks once and reads the rows of `done`.
   template <class T, class Read>
-  void simple(std::string_view key, ask&& q, completion<answer<T>> done, Read read) {
-    decide(key, std::move(q).text(),
-           [done = std::move(done), read = std::move(read)](const outcome& o) mutable {
-             if (!o) return done(refuse(o.error()));
-             if (o->verdict() == "refused") return done(read_refusal(o->out(), o->time()));
-             done(read(o->out().at(1), o->time()));
-           });
+  void simple(ask&& q, completion<answer<T>> done, Read read) {
+    decide(std::move(q).text(), [done = std::move(done), read = std::move(read)](const outcome& o) mutable {
+      if (!o) return done(refuse(o.error()));
+      if (o->verdict() == "refused") return done(read_refusal(o->out(), o->time()));
+      done(read(o->out().at(1), o->time()));
+    });
   }
 
   void on_opening(const newcomer& who, const address&, lane_kind, const server_facts& facts) override {

@@ -14,7 +14,7 @@ void script_engine::open_session(client_id who, duration ttl, request_id request
   q.put_call({true, {}, who, request}, core::fingerprint("open").add(ttl).value())
       .put("ttl", ttl)
       .put_secrets({&secret, 1});
-  decide({}, std::move(q).text(), [this, done = std::move(done)](const outcome& o) mutable {
+  decide(std::move(q).text(), [this, done = std::move(done)](const outcome& o) mutable {
     if (!o) return done(refuse(o.error()));
     if (o->verdict() == "refused") return done(read_refusal(o->out(), o->time()));
     const auto& row = o->out().at(1);
@@ -37,7 +37,7 @@ void script_engine::keep_session(session_id id, request_id request, completion<a
 // The keys of the session's leases, piece by piece.
 void script_engine::keep_on(session_id id, std::string text, session_kept so_far,
                             completion<answer<session_kept>> done) {
-  decide({}, std::move(text), [this, id, so_far, done = std::move(done)](const outcome& o) mutable {
+  decide(std::move(text), [this, id, so_far, done = std::move(done)](const outcome& o) mutable {
     if (!o) return done(refuse(o.error()));
     if (o->verdict() == "refused") return done(read_refusal(o->out(), o->time()));
     const auto& row = o->out().at(1);
@@ -55,7 +55,7 @@ void script_engine::close_session(session_id id, request_id request,
                                   completion<answer<session_closed>> done) {
   auto q = question("close_session");
   q.put_call({true, {}, {}, request}, core::fingerprint("close").add(id).value()).put("session", id);
-  simple<session_closed>({}, std::move(q), std::move(done), [this](const reply& row, const time_relation&) {
+  simple<session_closed>(std::move(q), std::move(done), [this](const reply& row, const time_relation&) {
     next_sweep_ = now();  // more than one piece of it is taken apart then
     return answer<session_closed>(session_closed{static_cast<std::size_t>(row.at(0).number)});
   });

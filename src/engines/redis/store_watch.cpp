@@ -3,6 +3,8 @@
 #include "base/log.hpp"
 #include "engines/redis/asking.hpp"
 
+#include <cstdlib>
+
 namespace dislock::redis {
 namespace {
 
@@ -18,14 +20,14 @@ std::int64_t seconds(duration d) {
 
 }  // namespace
 
-store_watch::store_watch(redis_client& client, const loop& where, const clock& network_time, settings s,
-                         capabilities& about)
+store_watch::store_watch(boost::asio::io_context& io, redis_client& client, const loop& where,
+                         const clock& network_time, settings s, capabilities& about)
     : client_(client),
       loop_(where),
       network_time_(network_time),
       settings_(std::move(s)),
       about_(about),
-      keeper_(client, network_time,
+      keeper_(io, client, network_time,
               {settings_.rules, settings_.keys, settings_.what == store_url::kind::cluster, settings_.terms,
                settings_.ahead, settings_.call_timeout, settings_.plant_trusted_moves},
               *this) {}
@@ -83,6 +85,11 @@ std::optional<std::int64_t> store_watch::latest_store_time() const noexcept {
   return clock_.latest(loop_.now());
 }
 
+std::optional<std::int64_t> store_watch::earliest_store_time() const noexcept {
+  const auto at = loop_.now();
+  return clock_.latest(at) ? std::optional(clock_.earliest(at)) : std::nullopt;
+}
+
 clock_guard::finding store_watch::observe(instant sent, std::int64_t shown) {
   const auto received = loop_.now();
   const auto before = clock_.latest(received) ? clock_.earliest(received) : shown;
@@ -121,15 +128,20 @@ void store_watch::on_clock_ahead(instant sent, std::int64_t shown, std::int64_t 
   if (asked_.size() == 1) measure();
 }
 
+// By how much our time is behind the clock of a Cluster's server stands in the fence; see lua/step.lua.
 void store_watch::measure() {
-  static constexpr std::string_view words[] = {"TIME"};
-  client_.call({}, words, by(), [this, sent = loop_.now()](const response& got) {
-    if (!got || got->items.size() != 2) return agree(false);
-    const auto shown = static_cast<std::int64_t>(number_at_start(got->at(0).text)) * 1'000'000 +
-                       static_cast<std::int64_t>(number_at_start(got->at(1).text));
-    if (observe(sent, shown) != clock_guard::finding::ahead) return agree(true);
-    step(sent, loop_.now(), shown, 0);
-  });
+  static constexpr std::string_view time[] = {"TIME"};
+  const std::string_view behind[] = {"GETRANGE", settings_.keys.front(), "160", "175"};
+  const command_words both[] = {time, behind};
+  client_.call_together(
+      {.key = settings_.keys.front()}, both, by(), [this, sent = loop_.now()](const response& got) {
+        if (!got || got->items.size() != 2 || got->at(0).items.size() != 2) return agree(false);
+        const auto shown = static_cast<std::int64_t>(number_at_start(got->at(0).at(0).text)) * 1'000'000 +
+                           static_cast<std::int64_t>(number_at_start(got->at(0).at(1).text)) -
+                           static_cast<std::int64_t>(std::strtoll(got->at(1).text.c_str(), nullptr, 10));
+        if (observe(sent, shown) != clock_guard::finding::ahead) return agree(true);
+        step(sent, loop_.now(), shown, 0);
+      });
 }
 
 void store_watch::step(instant sent, instant received, std::int64_t shown, int tries) {
@@ -218,7 +230,8 @@ void store_watch::on_round() {
 
 void store_watch::grade_again() {
   const auto& fence = keeper_.now();
-  grade(about_, found_, settings_.what, settings_.terms, fence.last, fence.replicas.known > 0);
+  grade(about_, found_, settings_.what, settings_.terms, fence.last,
+        fence.replicas.known > 0 && !fence.blind);
 }
 
 void store_watch::describe(engine_health& h) const {
@@ -248,6 +261,7 @@ void store_watch::describe(engine_health& h) const {
     h.degraded = true;
     add("the watermark was not raised: " + fence.trouble);
   }
+  if (fence.blind) add("CLUSTER NODES is forbidden: whether all replicas have the watermark is not known");
   if (fence.emptied) add("the store was emptied while locks were held");
   if (stepped_back_at_ != instant{} && network_time_.now() - stepped_back_at_ < told_for)
     add("the clock of the store was set back: leases end late");

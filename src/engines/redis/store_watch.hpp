@@ -28,8 +28,8 @@ class store_watch final : private fence_keeper_user {
     duration ahead{}, call_timeout{};
     bool plant_trusted_moves = false;
   };
-  store_watch(redis_client& client, const loop& where, const clock& network_time, settings s,
-              capabilities& about);
+  store_watch(boost::asio::io_context& io, redis_client& client, const loop& where, const clock& network_time,
+              settings s, capabilities& about);
 
   // --- connections
   void on_opening(const newcomer& who, const server_facts& facts);
@@ -42,6 +42,7 @@ class store_watch final : private fence_keeper_user {
   /// For the script: as a number, or nothing.
   [[nodiscard]] std::string latest() const;
   [[nodiscard]] std::optional<std::int64_t> latest_store_time() const noexcept override;
+  [[nodiscard]] std::optional<std::int64_t> earliest_store_time() const noexcept override;
   void on_answer(instant sent, const time_relation& shown);
   /// The script decided nothing because of its clock. `again(true)`: ask it once more.
   void on_clock_ahead(instant sent, std::int64_t shown, std::int64_t skew, unique_function<void(bool)> again);

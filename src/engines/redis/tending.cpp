@@ -72,7 +72,7 @@ void script_engine::sweep(std::vector<std::string> names) {
   watch_->tend();
   auto q = question("sweep");
   if (!names.empty()) q.put("names", names);
-  decide({}, std::move(q).text(), [this, names = std::move(names)](const outcome& o) {
+  decide(std::move(q).text(), [this, names = std::move(names)](const outcome& o) {
     if (!o) {
       next_sweep_ = std::min(next_sweep_, later(now(), sweeping));
       for (const auto& name : names) watch(name, next_sweep_);
@@ -98,7 +98,7 @@ void script_engine::sweep(std::vector<std::string> names) {
 
 void script_engine::beat() {
   next_beat_ = later(now(), heartbeat);
-  decide({}, question("beat").text(), [](const outcome&) {});
+  decide(question("beat").text(), [](const outcome&) {});
 }
 
 // Asks after waiters whose outcome should have been told; a slow repair of messages that were lost.
@@ -109,7 +109,7 @@ void script_engine::poll() {
     auto q = question("news");
     q.put("waiters", ids);
     ids.clear();
-    decide({}, std::move(q).text(), [this](const outcome& o) {
+    decide(std::move(q).text(), [this](const outcome& o) {
       if (!o) return;
       for (const auto& id : o->out().at(1).items)
         collect(ticket{static_cast<std::uint64_t>(std::strtoull(id.text.c_str(), nullptr, 10))});
@@ -134,7 +134,7 @@ void script_engine::index() {
     std::vector<std::string> some(first, first + static_cast<std::ptrdiff_t>(count));
     auto q = question("index");
     q.put("names", some);
-    decide({}, std::move(q).text(), [this, some = std::move(some)](const outcome& o) mutable {
+    decide(std::move(q).text(), [this, some = std::move(some)](const outcome& o) mutable {
       if (o || stopped_) return;
       unlisted_.insert(some.begin(), some.end());
       next_index_ = std::min(next_index_, later(now(), heartbeat));

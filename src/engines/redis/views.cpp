@@ -11,15 +11,15 @@ void script_engine::status(lock_name name, std::size_t holders, std::size_t wait
   q.put("name", name.view())
       .put("holders", static_cast<std::int64_t>(holders))
       .put("waiters", static_cast<std::int64_t>(waiters));
-  simple<lock_view>(
-      name.view(), std::move(q), std::move(done),
-      [](const reply& row, const time_relation& time) { return answer<lock_view>(read_view(row, time)); });
+  simple<lock_view>(std::move(q), std::move(done), [](const reply& row, const time_relation& time) {
+    return answer<lock_view>(read_view(row, time));
+  });
 }
 
 void script_engine::validate(lock_name name, fencing_token token, completion<answer<validity>> done) {
   auto q = question("validate");
   q.put("name", name.view()).put("token", static_cast<std::int64_t>(to_number(token)));
-  simple<validity>(name.view(), std::move(q), std::move(done), [](const reply& row, const time_relation&) {
+  simple<validity>(std::move(q), std::move(done), [](const reply& row, const time_relation&) {
     validity v;
     v.current = row.at(0).number != 0;
     if (row.at(1).number > 0) v.latest = fencing_token{static_cast<std::uint64_t>(row.at(1).number)};
@@ -30,10 +30,8 @@ void script_engine::validate(lock_name name, fencing_token token, completion<ans
 void script_engine::places(ticket id, completion<answer<std::optional<std::vector<place>>>> done) {
   auto q = question("places");
   q.put("waiter", std::string_view(std::to_string(static_cast<std::uint64_t>(id))));
-  const auto it = waiting_.find(static_cast<std::uint64_t>(id));
-  const auto key = it == waiting_.end() ? std::string() : it->second->lock;
   simple<std::optional<std::vector<place>>>(
-      key, std::move(q), std::move(done), [](const reply& rows, const time_relation& time) {
+      std::move(q), std::move(done), [](const reply& rows, const time_relation& time) {
         using found = std::optional<std::vector<place>>;
         if (rows.items.empty()) return answer<found>(found());
         std::vector<place> out;
@@ -53,7 +51,7 @@ void script_engine::list(const lock_filter& filter, std::uint64_t cursor, std::s
       .put("client", filter.client)
       .put("cursor", static_cast<std::int64_t>(cursor))
       .put("limit", static_cast<std::int64_t>(limit));
-  simple<page<lock_view>>({}, std::move(q), std::move(done), [](const reply& row, const time_relation& time) {
+  simple<page<lock_view>>(std::move(q), std::move(done), [](const reply& row, const time_relation& time) {
     page<lock_view> out;
     if (row.at(0).number > 0) out.next = static_cast<std::uint64_t>(row.at(0).number);
     for (const auto& view : row.at(1).items) out.items.push_back(read_view(view, time));
@@ -66,16 +64,15 @@ void script_engine::sessions(std::uint64_t cursor, std::size_t limit,
   if (cursor >= fencing_token_limit) return done(page<session_view>());
   auto q = question("sessions");
   q.put("cursor", static_cast<std::int64_t>(cursor)).put("limit", static_cast<std::int64_t>(limit));
-  simple<page<session_view>>(
-      {}, std::move(q), std::move(done), [](const reply& row, const time_relation& time) {
-        page<session_view> out;
-        if (row.at(0).number > 0) out.next = static_cast<std::uint64_t>(row.at(0).number);
-        for (const auto& s : row.at(1).items)
-          out.items.push_back({static_cast<std::uint64_t>(s.at(0).number), s.at(1).text,
-                               time.ours(s.at(2).number), duration(s.at(3).number),
-                               static_cast<std::size_t>(s.at(4).number)});
-        return answer<page<session_view>>(std::move(out));
-      });
+  simple<page<session_view>>(std::move(q), std::move(done), [](const reply& row, const time_relation& time) {
+    page<session_view> out;
+    if (row.at(0).number > 0) out.next = static_cast<std::uint64_t>(row.at(0).number);
+    for (const auto& s : row.at(1).items)
+      out.items.push_back({static_cast<std::uint64_t>(s.at(0).number), s.at(1).text,
+                           time.ours(s.at(2).number), duration(s.at(3).number),
+                           static_cast<std::size_t>(s.at(4).number)});
+    return answer<page<session_view>>(std::move(out));
+  });
 }
 
 void script_engine::edges(std::size_t limit, completion<answer<std::vector<wait_edge>>> done) {
@@ -88,7 +85,7 @@ void script_engine::list_edges(std::uint64_t cursor, std::size_t limit, std::vec
   auto q = question("edges");
   q.put("cursor", static_cast<std::int64_t>(cursor))
       .put("limit", static_cast<std::int64_t>(limit - found.size()));
-  decide({}, std::move(q).text(),
+  decide(std::move(q).text(),
          [this, limit, found = std::move(found), done = std::move(done)](const outcome& o) mutable {
            if (!o) return done(refuse(o.error()));
            const auto& row = o->out().at(1);

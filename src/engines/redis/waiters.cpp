@@ -52,7 +52,7 @@ void script_engine::collect(ticket id) {
   auto q = question("collect");
   q.put("waiter", std::string_view(std::to_string(static_cast<std::uint64_t>(id))))
       .put("epoch", std::int64_t{w.epoch});
-  decide(w.lock, std::move(q).text(), [this, id, epoch = w.epoch](const outcome& o) {
+  decide(std::move(q).text(), [this, id, epoch = w.epoch](const outcome& o) {
     const auto still = waiting_.find(static_cast<std::uint64_t>(id));
     if (still == waiting_.end()) return;
     still->second->collecting = false;
@@ -99,7 +99,7 @@ void script_engine::detach(ticket id, std::uint32_t epoch) {
   q.put("waiter", std::string_view(std::to_string(static_cast<std::uint64_t>(id))))
       .put("epoch", std::int64_t{epoch});
   const auto lock = it->second->lock;
-  decide(lock, std::move(q).text(), [this, id, epoch](const outcome& o) {
+  decide(std::move(q).text(), [this, id, epoch](const outcome& o) {
     // Without a request id that was its end, and the telling of it follows. With one its place is kept for
     // the grace.
     if (!o || o->out().at(1).number == 0) return;
@@ -120,7 +120,7 @@ void script_engine::undelivered(const granted& given) {
     q.put("name", std::string_view(given.locks[i]))
         .put("id", given.leases[i].id)
         .put("told", std::int64_t{given.leases[i].told});
-    decide(given.locks[i], std::move(q).text(), [](const outcome&) {});
+    decide(std::move(q).text(), [](const outcome&) {});
   }
 }
 

@@ -11,6 +11,8 @@ if seen then
   local tag, name, held = ask.tag, sub(KEYS[1], ARGV[5] + 6), l.holder
   local clock = call('TIME')
   local now_text = clock[1] .. sub('00000' .. clock[2], -6)
+  local behind = ask.cluster and tonumber(call('GETRANGE', tag .. 'fence', 160, 175))  -- see step.lua
+  if behind then now_text = string.format('%016.0f', now_text - behind) end
   local now = tonumber(now_text)
   local function digits(number) return number == now and now_text or string.format('%.0f', number) end
   local function life(instant)

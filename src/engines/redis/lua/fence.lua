@@ -7,7 +7,7 @@
 local fence
 function rule.fence_record()
   if fence then return fence end
-  local raw = redis.call('GET', tag .. 'fence')
+  local raw = fence_text or redis.call('GET', tag .. 'fence')
   local function number(i) return raw and tonumber(string.sub(raw, i * 16 + 1, i * 16 + 16)) or 0 end
   fence = {store = raw and string.sub(raw, 1, 16), last = number(1), ceiling = number(2),
            confirmed = number(3), horizon = number(4), confirmed_horizon = number(5), closed = number(6), since = number(7),
@@ -31,7 +31,8 @@ function rule.save_fence()
   if not fence or not fence.dirty then return end
   local n = '%016.0f'
   redis.call('SET', tag .. 'fence', fence.store .. string.format(n .. n .. n .. n .. n .. n .. n .. n .. n, fence.last, fence.ceiling,
-    fence.confirmed, fence.horizon, fence.confirmed_horizon, fence.closed, fence.since, fence.skew, fence.latest))
+    fence.confirmed, fence.horizon, fence.confirmed_horizon, fence.closed, fence.since, fence.skew, fence.latest) ..
+    (behind ~= 0 and string.format(n, behind) or ''))
 end
 
 -- Why nothing can be granted right now; false: it can.

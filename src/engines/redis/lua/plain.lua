@@ -35,6 +35,7 @@ if ARGV[4] then
        (not memo_at or (memo ~= memo_at and other_memo ~= memo_at)) then
       local clock = call('TIME')
       local now = clock[1] .. sub('00000' .. clock[2], -6)
+      if #fence > 160 then now = string.format('%016.0f', now - sub(fence, 161)) end  -- see step.lua
       local token = sub(fence, 17, 32)
       token = token < now and now or string.format('%016.0f', token + 1)
       if now <= ARGV[3] and sub(fence, 97, 112) <= now and token <= sub(fence, 49, 64) and
@@ -81,6 +82,7 @@ if ARGV[4] then
        (ARGV[10] == '' or ARGV[10] == sub(record, 51, 62)) then
       local clock = call('TIME')
       local now = clock[1] .. sub('00000' .. clock[2], -6)
+      if #fence > 160 then now = string.format('%016.0f', now - sub(fence, 161)) end  -- see step.lua
       if now >= sub(record, 3, 18) and now <= ARGV[3] and now <= sub(fence, 49, 64) and
          sub(fence, 81, 96) - now - sub(record, 51, 62) >= 0 then
         local life = math.ceil(sub(record, 51, 62) / 1000) + 1

@@ -21,8 +21,12 @@ local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 
 -- On a Cluster the record of another store says that the slot was moved here, or that its node has failed. Those who ask find out
--- which, and say so when they raise the ceiling (tending.lua).
-local written_by = ask.cluster and string.sub(redis.call('GET', tag .. 'fence') or store, 1, 16) or store
+-- which, and say so when they raise the ceiling (tending.lua). Time goes on as they knew it: another server has another clock.
+local fence_text = ask.cluster and redis.call('GET', tag .. 'fence')
+local written_by = fence_text and string.sub(fence_text, 1, 16) or store
+local behind = fence_text and tonumber(string.sub(fence_text, 161, 176)) or 0  -- by how much our time is, the server's clock
+if written_by ~= store and ask.time then behind = now - ask.time end
+now = now - behind
 if written_by ~= store and written_by ~= ask.moved_from and written_by ~= ask.lost then
   return {string.format('%.0f', now), {'moved', written_by}, {}, {}, {}, '', string.format('%.0f', NEVER)}
 end

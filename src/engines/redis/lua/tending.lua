@@ -118,7 +118,7 @@ end
 -- Raises the ceiling of tokens and the horizon of ends. Both count once `confirm` says that the replicas have them. Whoever
 -- raises says which incarnation he has seen, so that he is told when the connection knows an older one, and what he knew
 -- before, in case the record is gone. On a Cluster, after an answer `moved`, `moved_from` names the store that is known to have
--- given the slot away, or `lost` the one of which that is not known.
+-- given the slot away, or `lost` the one of which that is not known; `time` is the earliest that it can be by that one's clock.
 -- {1, ceiling, horizon, closed until, skew, the record was gone}, or {0}
 function rule.raise()
   if string.sub(ask.seen, 1, 16) ~= store then return {'done', {0}} end

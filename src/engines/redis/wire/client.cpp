@@ -141,17 +141,18 @@ class redis_client::impl final : private lane_host, private subscriber_user {
     }
     auto& asked = found->second->main;
     static constexpr std::string_view server[] = {"INFO", "server"}, replication[] = {"INFO", "replication"},
-                                      slots[] = {"CLUSTER", "SLOTS"};
-    auto* r = begin({.connection = asked.number()}, deadline,
-                    [this, where = found->first, incarnation = std::string(incarnation),
-                     done = std::move(done)](const response& got) mutable {
-                      done(got && got->items.size() == 3 && says_that_it_left(*got, where, incarnation));
-                    });
+                                      slots[] = {"CLUSTER", "SLOTS"}, myself[] = {"CLUSTER", "MYID"};
+    auto* r = begin(
+        {.connection = asked.number()}, deadline,
+        [this, incarnation = std::string(incarnation), done = std::move(done)](const response& got) mutable {
+          done(got && got->items.size() == 4 && says_that_it_left(*got, incarnation));
+        });
     if (!r) return;
     r->is_array = true;
     append_command(r->words, server);
     then(*r, replication);
     then(*r, slots);
+    then(*r, myself);
     asked.submit(*r);
   }
 
@@ -163,7 +164,7 @@ class redis_client::impl final : private lane_host, private subscriber_user {
   }
   [[nodiscard]] bool ready() const noexcept {
     if (single_) return single_->main.ready();
-    if (home_slot_ >= 0) return home() != nullptr;
+    if (home_slot_ >= 0) return home() != nullptr && down_.empty();
     return map_ && map_->knows_all() &&
            std::all_of(map_->nodes().begin(), map_->nodes().end(), [&](const auto& a) {
              const auto found = nodes_.find(a);
@@ -174,6 +175,7 @@ class redis_client::impl final : private lane_host, private subscriber_user {
     if (stopped_) return "stopped";
     if (single_) return single_->main.trouble();
     if (!map_) return map_trouble_;
+    if (!down_.empty()) return down_;
     if (home_slot_ >= 0) {
       const auto* owner = map_->owner(static_cast<std::uint16_t>(home_slot_));
       const auto found = owner ? nodes_.find(*owner) : nodes_.end();
@@ -214,12 +216,11 @@ class redis_client::impl final : private lane_host, private subscriber_user {
     const auto found = owner ? nodes_.find(*owner) : nodes_.end();
     return found != nodes_.end() ? &found->second->main : nullptr;
   }
-  [[nodiscard]] bool says_that_it_left(const reply& said, const address& where,
-                                       std::string_view incarnation) const {
+  [[nodiscard]] bool says_that_it_left(const reply& said, std::string_view incarnation) const {
     const server_facts facts(said.at(0).text + "\r\n" + said.at(1).text);
-    const auto map = slot_map::from(said.at(2), where);
-    const auto* owner = map ? map->owner(static_cast<std::uint16_t>(home_slot_)) : nullptr;
-    return facts.is_primary() && facts.incarnation().starts_with(incarnation) && owner && *owner != where;
+    const auto owner = owner_id(said.at(2), static_cast<std::uint16_t>(home_slot_));
+    return facts.is_primary() && facts.incarnation().starts_with(incarnation) && !owner.empty() &&
+           !said.at(3).text.empty() && owner != said.at(3).text;
   }
   [[nodiscard]] const lane* home() const {
     const auto* l = serving(home_slot_);
@@ -271,6 +272,7 @@ class redis_client::impl final : private lane_host, private subscriber_user {
     deadlines_.cancel(r);
     r.where = request::place::over;
     r.on = nullptr;
+    if (outcome && !down_.empty()) down_.clear();
     if (r.begun && !outcome) {
       auto f = outcome.error();
       f.what = effect::unknown;
@@ -480,6 +482,7 @@ class redis_client::impl final : private lane_host, private subscriber_user {
       case verdict::cluster_down:
         if (!is_cluster()) break;
         r.trouble = l.peer().text() + ": " + refused.text;
+        if (judge(refused) == verdict::cluster_down) down_ = r.trouble;
         read_map_soon();
         return rest(r);
       case verdict::deliver:
@@ -495,7 +498,8 @@ class redis_client::impl final : private lane_host, private subscriber_user {
       tell_home_soon();
       read_map_soon();
     }
-    if (++r.redirects > redirects_at_once) return rest(r);
+    // One that no other may answer cannot follow; who asked it is told after a rest.
+    if (++r.redirects > redirects_at_once || r.only != 0) return rest(r);
     r.asking = ask;
     node_at(to.to).of(r.kind).submit(r);
   }
@@ -648,6 +652,7 @@ class redis_client::impl final : private lane_host, private subscriber_user {
   std::unique_ptr<sentinels> sentinels_;
   std::map<address, std::unique_ptr<node>> nodes_;  // of the Cluster
   std::optional<slot_map> map_;
+  std::string down_;  // what the Cluster said last, if that was that it is down
   std::unique_ptr<question> map_question_;
   std::vector<address> map_candidates_;
   std::string map_trouble_ = "not connected yet";

@@ -78,6 +78,12 @@ std::uint16_t slot_map::number_of(const address& node) {
   return static_cast<std::uint16_t>(nodes_.size() - 1);
 }
 
+std::string_view owner_id(const reply& slots, std::uint16_t slot) noexcept {
+  for (const auto& range : slots.items)
+    if (range.at(0).number <= slot && slot <= range.at(1).number) return range.at(2).at(2).text;
+  return {};
+}
+
 std::int64_t replicas_of_asked(std::string_view nodes) noexcept {
   // A line: id, address, flags, id of its primary or "-", ...
   const auto each = [nodes](auto visit) {

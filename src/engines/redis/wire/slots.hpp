@@ -43,6 +43,8 @@ class slot_map {
   std::array<std::uint16_t, slot_count> owner_;
 };
 
+/// The id of the slot's owner, by the answer to `CLUSTER SLOTS`; empty: it has none.
+[[nodiscard]] std::string_view owner_id(const reply& slots, std::uint16_t slot) noexcept;
 /// How many replicas the asked node of a Cluster has by its answer to `CLUSTER NODES`, also those that are
 /// down.
 [[nodiscard]] std::int64_t replicas_of_asked(std::string_view nodes) noexcept;
