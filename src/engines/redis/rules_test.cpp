@@ -118,6 +118,30 @@ TEST_F(Rules, AGrantThatARepeatWasToldOfIsNotCollectedByWhoSpokeForTheWaiter) {
   EXPECT_EQ(collect("first", alice, 0), "elsewhere");
 }
 
+TEST_F(Rules, AGrantToAWaiterThatNobodyKnowsOfGoesOnUnlessItWasTaken) {
+  const auto disown = [&](const std::string& waiter) {
+    auto q = question("first", "disown");
+    q.put("waiter", std::string_view(waiter));
+    return verdict(std::move(q));
+  };
+  const auto alice = wait_behind_a_holder();
+  EXPECT_EQ(disown(alice), "done") << "it waits: somebody may still come";
+  ASSERT_EQ(acquire("second", "bob", "r2", lock_id{{4, 4}}, 60s), "queued");
+  ASSERT_EQ(release("second", holder_), "done");
+  EXPECT_EQ(line_.say({"GET", "lock:a"}).text, alice_.to_string());
+  EXPECT_EQ(disown(alice), "done");
+  EXPECT_EQ(line_.say({"GET", "lock:a"}).text, (lock_id{{4, 4}}.to_string())) << "the next one has it";
+
+  const auto carol = [&] {
+    EXPECT_EQ(acquire("first", "carol", "r3", lock_id{{5, 5}}, 60s), "queued");
+    return last_.at(1).at(1).text;
+  }();
+  ASSERT_EQ(release("second", lock_id{{4, 4}}), "done");
+  line_.say({"DEL", "dislock:sent:" + lock_id{{5, 5}}.to_string()});
+  EXPECT_EQ(disown(carol), "done");
+  EXPECT_EQ(line_.say({"GET", "lock:a"}).text, (lock_id{{5, 5}}.to_string())) << "it has been taken";
+}
+
 TEST_F(Rules, AStoreThatWasAwayIsNotTakenForTheDeathOfItsReplicas) {
   const auto alice = wait_behind_a_holder();
   line_.say({"HSET", "dislock:replicas", "first", std::to_string(past)});

@@ -147,6 +147,7 @@ class script_engine final : public engine, private client_listener {
   void claim(ticket id, std::uint32_t epoch, granted&& got);
   void collect(ticket id);
   void collect_later(ticket id);
+  void disown_later(ticket id);
   void resolve(ticket id, std::uint32_t epoch, acquire_answer&& outcome);
   void happened(told_event told, std::int64_t at);
   void share_events();
@@ -221,6 +222,7 @@ class script_engine final : public engine, private client_listener {
   core::deadline_queue deadlines_;
   boost::unordered_flat_map<std::uint64_t, std::unique_ptr<waiting>> waiting_;  // by ticket
   boost::unordered_flat_map<std::string, std::unique_ptr<look>> looks_;
+  std::deque<std::pair<ticket, instant>> unknown_;  // something was granted to them; when to give it on
   // A lease with autoRenew that was granted through this replica.
   struct auto_renewed {
     std::string lock;

@@ -98,6 +98,7 @@ void script_engine::on_message(std::string_view channel, std::string_view text) 
   if (colon == std::string_view::npos) return;
   const auto epoch = static_cast<std::uint32_t>(number_at_start(text.substr(colon + 1)));
   if (text.ends_with(":superseded")) return resolve(id, epoch, dislock::refuse(errc::superseded));
+  if (!waiting_.contains(static_cast<std::uint64_t>(id))) return disown_later(id);
   collect(id);
 }
 

@@ -33,7 +33,8 @@ void script_engine::watch(std::string_view lock, instant at) {
 
 void script_engine::wake_later() {
   if (stopped_) return;
-  loop_.wake_at(std::min({deadlines_.next(), speaks_for_others() ? next_beat_ : never, next_sweep_,
+  loop_.wake_at(std::min({deadlines_.next(), unknown_.empty() ? never : unknown_.front().second,
+                          speaks_for_others() ? next_beat_ : never, next_sweep_,
                           waiting_.empty() ? never : next_poll_, next_ceiling_, next_index_,
                           sharing_ || (unshared_.empty() && !unread_) ? never : next_share_}));
 }
@@ -50,6 +51,13 @@ void script_engine::wake() {
       names.push_back(std::move(static_cast<look&>(*t).lock));
       looks_.erase(names.back());
     }
+  }
+  for (; !unknown_.empty() && unknown_.front().second <= at; unknown_.pop_front()) {
+    const auto id = static_cast<std::uint64_t>(unknown_.front().first);
+    if (waiting_.contains(id)) continue;
+    auto q = question("disown");
+    q.put("waiter", std::string_view(std::to_string(id)));
+    decide(std::move(q).text(), [](const outcome&) {});
   }
   share_events();
   if (next_index_ <= at) index();

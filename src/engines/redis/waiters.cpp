@@ -6,6 +6,7 @@
 namespace dislock::redis {
 
 void script_engine::tell(const told_waiter& t, const step& by) {
+  if (!waiting_.contains(static_cast<std::uint64_t>(t.id))) return disown_later(t.id);
   const auto& out = *t.outcome;
   if (out.at(0).text != "granted") return resolve(t.id, t.epoch, read_refusal(out, by.time()));
   auto got = read_granted(out, by.time());
@@ -15,6 +16,13 @@ void script_engine::tell(const told_waiter& t, const step& by) {
     if (!safe) return collect_later(id);
     claim(id, epoch, std::move(got));
   });
+}
+
+// The answer that it waits may have been lost: then nobody will ever take what it is granted. Later than any
+// answer that is still under way.
+void script_engine::disown_later(ticket id) {
+  unknown_.emplace_back(id, later(now(), options_.call_timeout));
+  wake_later();
 }
 
 void script_engine::collect_later(ticket id) {

@@ -37,6 +37,22 @@ function rule.undelivered()
   return {'done', 1}
 end
 
+-- A grant to a waiter of which the asking replica knows nothing: the answer that said that it waits was lost. It goes on, unless it
+-- has been taken.
+function rule.disown()
+  local w = rule.waiter_of(ask.waiter)
+  if not w or w.replica ~= ask.me or w.state ~= 'granted' then return {'done', 0} end
+  for _, slot in ipairs(w.slots) do
+    local l = rule.lock_at(slot[1])
+    local lease = rule.lease_of(l, slot[2])
+    if lease and lease.sent_to and redis.call('EXISTS', key('sent', lease.id)) == 1 then
+      rule.end_lease(l, lease, 'undelivered')
+      rule.hand_on(l)
+    end
+  end
+  return {'done', 0}
+end
+
 -- What has become of a waiter, for the replica that speaks for it.
 function rule.collect()
   local w = rule.waiter_of(ask.waiter)
