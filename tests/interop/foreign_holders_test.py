@@ -233,6 +233,24 @@ def test_a_key_that_is_no_string_is_left_alone():
             stage.api.release(lock, caller.read().expect(200)["lockId"]).expect(200)
 
 
+def test_with_an_empty_prefix_the_name_of_a_lock_is_its_key():
+    stage, foreign, lock = STAGE, STAGE.holders["redis-py"], new_id("lock")
+    bare = Dislockd(engine=f"redis://127.0.0.1:{stage.redis.port}?prefix=&own-prefix=bare:")
+    try:
+        api = Api(bare.port)
+        foreign.takes(lock)
+        assert api.acquire(key_of(lock), "late").expect(409, "lock_not_acquired")["holders"] == []
+        assert foreign.releases(lock)
+        mine = api.hold(key_of(lock), "us")
+        assert stage.value(lock) == mine["lockId"] and not foreign.tries(lock)
+        api.release(key_of(lock), mine["lockId"]).expect(200)
+        assert foreign.tries(lock)
+        api.acquire("bare:fence", "us").expect(400, "invalid_lock_name")
+        assert stage.redis.say("EXISTS", "bare:lock:bare:fence") == 0
+    finally:
+        bare.kill()
+
+
 def test_our_key_written_over_by_others_ends_the_lease_and_their_value_stays():
     stage = STAGE
     for kind, words in {"string": ("SET", "theirs"), **KINDS}.items():
