@@ -4,9 +4,11 @@ Everything listens on free ports of 127.0.0.1, lives in temporary folders, and e
 Whoever wants to reach a server is told the address of its proxy, so that a link can be cut without touching a process:
 SIGSTOP would not do, because a stopped replica still gets what is in its socket when it goes on.
 """
+import contextlib
 import ctypes
 import os
 import pathlib
+import random
 import selectors
 import shutil
 import signal
@@ -20,9 +22,12 @@ HOST = "127.0.0.1"
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return probe.getsockname()[1]
+    """Free a moment ago, and below those that the kernel gives to outgoing connections: one of these may take any of them before a server does."""
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            port = random.SystemRandom().randrange(10240, 32000)
+            probe.bind((HOST, port))
+            return port
 
 
 def die_with_parent():

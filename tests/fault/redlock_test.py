@@ -23,6 +23,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from kill_loop_test import Dislockd, Ownership, Record, check_ownerships, now  # noqa: E402
+from redis_processes import free_port  # noqa: E402
 
 import http.client  # noqa: E402
 import json  # noqa: E402
@@ -37,9 +38,7 @@ class Node:
 
     def __init__(self):
         self.folder = tempfile.TemporaryDirectory(prefix="dislock-redlock-")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.start()
 
     def start(self):

@@ -24,6 +24,7 @@
 #include <memory>
 #include <optional>
 #include <poll.h>
+#include <random>
 #include <string>
 #include <thread>
 #include <unistd.h>
@@ -52,7 +53,8 @@ class test_folder {
   std::filesystem::path path_;
 };
 
-/// Free a moment ago, as is the one 10,000 above it (a node of a Cluster wants both).
+/// Free a moment ago, as is the one 10,000 above it (a node of a Cluster wants both). Below those that the
+/// kernel gives to outgoing connections: one of these may take any of them before a server does.
 inline std::uint16_t free_port() {
   const auto bound = [](std::uint16_t port) {
     const int s = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -66,9 +68,10 @@ inline std::uint16_t free_port() {
     ::close(s);
     return ok ? ntohs(where.sin_port) : std::uint16_t{0};
   };
+  std::random_device random;
   for (int i = 0; i < 1000; ++i) {
-    const auto port = bound(0);
-    if (port != 0 && port < 55000 && bound(static_cast<std::uint16_t>(port + 10000)) != 0) return port;
+    const auto port = std::uniform_int_distribution<std::uint16_t>(10240, 22000)(random);
+    if (bound(port) != 0 && bound(static_cast<std::uint16_t>(port + 10000)) != 0) return port;
   }
   ADD_FAILURE() << "no free port";
   return 0;
