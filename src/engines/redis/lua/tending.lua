@@ -105,12 +105,13 @@ function rule.beat()
   return {'done', {}}
 end
 
--- Those of the waiters that do not wait any more.
+-- Those of the waiters that do not wait any more. In one command, however many they are.
 function rule.news()
-  local out = {}
-  for _, id in ipairs(ask.waiters) do
-    local w = rule.waiter_of(id)
-    if not w or w.state ~= 'waiting' or w.deadline <= now then out[#out + 1] = id end
+  local out, keys = {}, {}
+  for i, id in ipairs(ask.waiters) do keys[i] = key('waiter', id) end
+  for i, raw in ipairs(redis.call('MGET', unpack(keys))) do
+    local w = unpacked(raw)
+    if not w or w.state ~= 'waiting' or w.deadline <= now then out[#out + 1] = ask.waiters[i] end
   end
   return {'done', out}
 end
