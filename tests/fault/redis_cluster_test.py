@@ -215,8 +215,9 @@ def kill(cluster, load, cut):
 
 
 def failovers(kills, seed):
+    """Two replicas: with one nothing is granted after its promotion, because nobody confirms anything."""
     dice = random.Random(seed)
-    with Cluster(replicas=1, proxied=True) as cluster, Load(cluster.url, seed) as load:
+    with Cluster(replicas=2, proxied=True) as cluster, Load(cluster.url, seed) as load:
         settled_class(load)
         for number in range(kills):
             old, promoted, killed = kill(cluster, load, cut=dice.uniform(0.3, 1.2) if number % 2 == 0 else 0)
@@ -236,7 +237,7 @@ def failovers(kills, seed):
 def planted(seed):
     """Who takes a failover for a move grants what was lost."""
     for _ in range(3):
-        with Cluster(replicas=1, proxied=True) as cluster, Load(cluster.url, seed, plant="trusted_moves") as load:
+        with Cluster(replicas=2, proxied=True) as cluster, Load(cluster.url, seed, plant="trusted_moves") as load:
             time.sleep(1)
             kill(cluster, load, cut=1.5)
             load.wait_for_grants(RECOVERY)
