@@ -80,7 +80,6 @@ instant fence_keeper::by() const {
 void fence_keeper::begin() {
   if (running_ || stopped_ || rest_.at() != never) return;
   running_ = true;
-  moved_from_.clear();
   static constexpr std::string_view server[] = {"INFO", "server"}, replication[] = {"INFO", "replication"},
                                     nodes[] = {"CLUSTER", "NODES"};
   const command_words all[] = {server, replication, nodes};
@@ -93,7 +92,6 @@ void fence_keeper::count_replicas(const reply& nodes) {
   state_.blind = nodes.failed();
   const auto listed = replicas_of_asked(nodes.text);
   const bool one_is_down = nodes.text.find("fail") != std::string::npos;
-  listed_replicas_ = listed;
   known_replicas_ = one_is_down ? std::max(known_replicas_, listed) : listed;
 }
 
@@ -175,10 +173,6 @@ void fence_keeper::on_raised(const response& got, instant sent, std::uint64_t co
     renew_connections("a connection has an older incarnation");
     return finish(false);
   }
-  // Whatever was decided at the server that has given the slot away is here.
-  if (const auto former = std::exchange(moved_from_, {}); !former.empty())
-    for (auto& m : main_)
-      if (m.incarnation.starts_with(former)) m.incarnation = seen_;
   user_.on_store_time(sent, s->time().now, row.at(4).number);
   state_.closed = row.at(3).number;
   if (row.at(5).number != 0) {
@@ -217,7 +211,6 @@ void fence_keeper::confirm_over(std::uint64_t connection, std::int64_t ceiling, 
                   confirmed_for_ = seen_;
                   ceiling_ = ceiling;
                   horizon_ = horizon;
-                  unknown_since_.reset();
                 }
                 if (!got) return lost_touch(got.error());
                 state_.trouble = counts ? "" : "another incarnation was there";
@@ -254,8 +247,9 @@ void fence_keeper::judge_move(std::uint64_t connection, std::string former) {
       return raise_over(connection, "lost", former);
     }
     log::info("redis", "the slot was moved to another server");
-    known_replicas_ = listed_replicas_;  // it has its own
-    moved_from_ = former;
+    known_replicas_ = 0;  // it has its own
+    for (auto& m : main_)
+      if (m.incarnation.starts_with(former)) m.incarnation = seen_;  // whatever was decided there is here
     raise_over(connection, "moved_from", former);
   };
   if (settings_.plant_trusted_moves) return go_on(true);

@@ -130,9 +130,8 @@ class fence_keeper {
   instant looked_at_{};
   newcomer_facts said_;  // by the server, of itself
   std::string seen_;     // the incarnation, by the newest INFO
-  std::int64_t connected_replicas_ = 0, known_replicas_ = 0, listed_replicas_ = 0;
-  std::string moved_from_;  // by the raise that is under way
-  alarm rest_;              // between two rounds that nobody has answered
+  std::int64_t connected_replicas_ = 0, known_replicas_ = 0;
+  alarm rest_;  // between two rounds that nobody has answered
   unsigned failures_ = 0;
   std::optional<instant> unknown_since_;  // network time: a record of somebody whom we have never heard of
   struct main_connection {
