@@ -18,6 +18,7 @@ constexpr duration ping_every = 1s;             // so that a connection that nob
 constexpr duration proven = 1s;                 // a connection that lasted that long was worth the trouble
 constexpr duration suspicious_silence = 500ms;  // after a call that got no answer by its deadline
 constexpr duration longest_silence = 5s;        // a fork or a slow script may take a while
+constexpr unsigned hurry_after = 8;  // calls: then the server is at these while others are still being made
 constexpr std::size_t batch_bytes = std::size_t{128} << 10;  // what is written at once, and may have to wait
 
 constexpr const char* connection_over = "its connection has ended";
@@ -46,7 +47,7 @@ void lane::submit(request& r) {
   r.where = request::place::waiting;
   queue_.push_back(r);
   if (phase_ == phase::ready) {
-    if (!r.at_once) return turn_soon();
+    if (!r.at_once && ++unwritten_ < hurry_after) return turn_soon();
     const bool posted = turn_posted_;
     turn();
     turn_posted_ = posted;
@@ -245,6 +246,7 @@ void lane::turn_soon() {
 
 void lane::turn() {
   turn_posted_ = false;
+  unwritten_ = 0;
   if (phase_ != phase::ready) return;
   queue_.splice(queue_.begin(), returned_);
   auto& c = *connection_;

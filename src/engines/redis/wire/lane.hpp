@@ -162,6 +162,7 @@ class lane final : private connection_user {
   instant ready_since_{};
   bool wanted_ = false;  // also without a call
   bool turn_posted_ = false;
+  unsigned unwritten_ = 0;        // submitted since the last turn
   instant pinged_ = never;        // when, if that is not yet answered
   instant silent_since_ = never;  // a call was sent then, and got no answer by its deadline
   alarm alarm_;

@@ -37,6 +37,17 @@ TEST(RedisClient, AnswersTenThousandCallsAtOnceInTheirOrder) {
   EXPECT_THAT(c.connected, SizeIs(1));
 }
 
+TEST(RedisClient, SendsTheFirstCallsWhileTheOthersAreStillBeingMade) {
+  test_redis server;
+  test_client c(server.url());
+  ASSERT_EQ(text_of(c.ask({"PING"})), "PONG");
+  for (int i = 0; i < 20; ++i)
+    c.client->call({}, std::vector<std::string_view>{"INCR", "n"}, c.time.now() + 10s, [](response) {});
+  // Nobody runs the loop here.
+  EXPECT_TRUE(comes_true([&] { return std::atoi(server.say({"GET", "n"}).text.c_str()) >= 8; }));
+  EXPECT_TRUE(c.until([&] { return c.client->open() == 0; }));
+}
+
 TEST(RedisClient, BringsErrorsOfTheServerAsReplies) {
   test_redis server;
   test_client c(server.url());
