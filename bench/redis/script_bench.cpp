@@ -32,7 +32,7 @@ constexpr const char* take_text =
     "if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end return 0";
 constexpr const char* give_text =
     "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
-constexpr std::size_t at_a_time = 32;
+constexpr std::size_t at_a_time = 32, crowd = 100;
 const std::string incarnation(40, 'a');
 
 using command = std::vector<std::string>;
@@ -100,40 +100,66 @@ std::vector<pair_of_commands> trivial_pairs(std::size_t count) {
   return out;
 }
 
-std::vector<pair_of_commands> our_pairs(std::size_t count, bool remembered) {
-  const auto digest = redis::sha1_hex(std::string(redis::table_script));
-  const auto common = redis::ask::common({.side_prefix = "dislock:",
-                                          .canonical_prefix = "lock:",
-                                          .replica = "0123456789abcdef",
-                                          .waiter_grace = 5s,
-                                          .request_memory = 30s,
-                                          .replica_lapse = 3s,
-                                          .ahead = 2s,
-                                          .covered = 30s,
-                                          .queue_max = 10'000});
-  const redis::plain_terms terms{"dislock:", "lock:", common + '}', "8", 30s, 30s};
-  system_secrets secrets;
-  std::vector<pair_of_commands> out;
-  for (std::size_t i = 0; i < count; ++i) {
-    const auto name = "orders/" + std::to_string(i);
-    const auto first = secrets.make<lock_id>().to_string(), second = secrets.make<lock_id>().to_string();
+// One call of each after the other, by one client of one lock.
+class our_calls {
+ public:
+  explicit our_calls(bool remembered) : remembered_(remembered) {}
+
+  pair_of_commands pair(const std::string& name, const std::string& client, duration wait) {
+    const auto first = secrets_.make<lock_id>().to_string(), second = secrets_.make<lock_id>().to_string();
     const lock_want want{lock_name(name)};
     acquire_request a;
-    a.client = client_id("billing-7/3");
-    if (remembered) a.request = request_id(first);
+    a.client = client_id(client);
+    if (remembered_) a.request = request_id(first);
     a.wants = {&want, 1};
     a.ttl = 30s;
-    const auto id = secrets.make<lock_id>();
+    a.wait = wait;
+    const auto id = secrets_.make<lock_id>();
     const lease_proof proof{lock_name(name), id, {}};
     release_request r;
     r.client = a.client;
-    if (remembered) r.request = request_id(second);
+    if (remembered_) r.request = request_id(second);
     r.leases = {&proof, 1};
-    out.push_back(
-        {evalsha(digest,
-                 redis::plain_acquire(terms, a, id, secrets.make<renewal_token>(), redis::print_of(a))),
-         evalsha(digest, redis::plain_release(terms, r, redis::print_of("release", r.leases, {}), 0))});
+    return {evalsha(digest_,
+                    redis::plain_acquire(terms_, a, id, secrets_.make<renewal_token>(), redis::print_of(a))),
+            evalsha(digest_, redis::plain_release(terms_, r, redis::print_of("release", r.leases, {}), 0))};
   }
+
+ private:
+  const bool remembered_;
+  const std::string digest_ = redis::sha1_hex(std::string(redis::table_script));
+  const redis::plain_terms terms_{"dislock:",
+                                  "lock:",
+                                  redis::house_words({.side_prefix = "dislock:",
+                                                      .canonical_prefix = "lock:",
+                                                      .replica = "0123456789abcdef",
+                                                      .waiter_grace = 5s,
+                                                      .request_memory = 30s,
+                                                      .replica_lapse = 3s,
+                                                      .ahead = 2s,
+                                                      .covered = 30s,
+                                                      .queue_max = 10'000,
+                                                      .callers_are_here = true}),
+                                  "8",
+                                  30s,
+                                  30s};
+  system_secrets secrets_;
+};
+
+std::vector<pair_of_commands> our_pairs(std::size_t count, bool remembered) {
+  our_calls calls(remembered);
+  std::vector<pair_of_commands> out;
+  for (std::size_t i = 0; i < count; ++i)
+    out.push_back(calls.pair("orders/" + std::to_string(i), "billing-7/3", 0s));
+  return out;
+}
+
+// All of one lock. A pair is giving it back to the first of `crowd` others, and waiting for it again.
+std::vector<pair_of_commands> hand_offs(std::size_t count) {
+  our_calls calls(false);
+  std::vector<pair_of_commands> out;
+  for (std::size_t i = 0; i < count + crowd + 1; ++i)
+    out.push_back(calls.pair("orders/one", "billing-7/" + std::to_string(i % (crowd + 1)), 60s));
   return out;
 }
 
@@ -148,6 +174,24 @@ double pairs_per_second(line& to, const std::vector<pair_of_commands>& pairs, in
   }
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - from;
   return static_cast<double>(pairs.size()) / took.count();
+}
+
+double hand_offs_per_second(line& to, const std::vector<pair_of_commands>& pairs) {
+  to.ask(pairs.front().take, REDIS_REPLY_STRING);
+  for (std::size_t i = 1; i <= crowd; ++i)
+    to.ask(pairs[i].take, i == 1 ? REDIS_REPLY_ARRAY : REDIS_REPLY_STRING);  // the first one makes it crowded
+  const auto from = std::chrono::steady_clock::now();
+  const auto count = pairs.size() - crowd - 1;
+  for (std::size_t first = 0; first < count; first += at_a_time) {
+    const auto last = std::min(first + at_a_time, count);
+    for (auto i = first; i < last; ++i) {
+      to.send(pairs[i].give);
+      to.send(pairs[i + crowd + 1].take);
+    }
+    for (auto i = first; i < 2 * last - first; ++i) to.receive(REDIS_REPLY_STRING);
+  }
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - from;
+  return static_cast<double>(count) / took.count();
 }
 
 // The processor time of the server; 0 where nobody says which process it is.
@@ -208,20 +252,24 @@ int main(int count, char** words) {
     return 0;
   }
   const auto trivial = trivial_pairs(pairs), ours = our_pairs(pairs, false),
-             remembered = our_pairs(pairs, true);
-  std::vector<double> rates[3], to_trivial[2];
-  double used[3] = {};
+             remembered = our_pairs(pairs, true), crowded = hand_offs(pairs / 4);
+  std::vector<double> rates[4], to_trivial[2];
+  double used[4] = {};
   for (std::size_t i = 0; i < rounds; ++i) {
-    const auto once = [&](const std::vector<pair_of_commands>& which, int type) {
+    const auto anew = [&] {
       to.ask({"FLUSHALL"}, REDIS_REPLY_STATUS);
       to.ask({"SET", "dislock:fence", fence}, REDIS_REPLY_STATUS);
+    };
+    const auto once = [&](const std::vector<pair_of_commands>& which, int type) {
+      anew();
       return pairs_per_second(to, which, type);
     };
-    for (int k = 0; k < 3; ++k) {
+    for (int k = 0; k < 4; ++k) {
       const auto before = processor_seconds_of(server);
       rates[k].push_back(k == 0   ? once(trivial, REDIS_REPLY_INTEGER)
                          : k == 1 ? once(ours, REDIS_REPLY_STRING)
-                                  : once(remembered, REDIS_REPLY_STRING));
+                         : k == 2 ? once(remembered, REDIS_REPLY_STRING)
+                                  : (anew(), hand_offs_per_second(to, crowded)));
       used[k] += processor_seconds_of(server) - before;
     }
     for (int k = 0; k < 2; ++k) to_trivial[k].push_back(rates[k + 1].back() / rates[0].back());
@@ -232,9 +280,10 @@ int main(int count, char** words) {
               median(to_trivial[0]));
   std::printf("ours, with request ids         %8.0f pairs/s  %5.2f of that\n", median(rates[2]),
               median(to_trivial[1]));
+  std::printf("ours, to the first of %zu       %8.0f pairs/s\n", crowd, median(rates[3]));
   if (server > 0) {
     const auto all = static_cast<double>(pairs * rounds) / 1e6;
-    std::printf("the server's processor time    %8.1f, %.1f and %.1f us a pair\n", used[0] / all,
-                used[1] / all, used[2] / all);
+    std::printf("the server's processor time    %8.1f, %.1f, %.1f and %.1f us a pair\n", used[0] / all,
+                used[1] / all, used[2] / all, used[3] / all * 4);
   }
 }

@@ -64,6 +64,8 @@ duration keep_for(const plain_terms& terms) {
 }
 // Where a record has the client, counted from one.
 constexpr std::int64_t client_at = 147;
+// Where the common part has it, counted from zero.
+constexpr std::size_t patient_at = 4;
 
 void add_keys(script_words& out, const plain_terms& terms, lock_name name) {
   out.key({terms.side_prefix, "lock:", name.view()}).key({terms.canonical_prefix, name.view()});
@@ -111,10 +113,27 @@ script_words script_words::patient() const {
   const auto all = this->all();
   script_words out;
   for (const auto k : all.keys) out.key({k});
-  const auto json = all.arguments.front();
-  out.word({json.substr(0, json.size() - 1), ",\"patient\":1}"});
+  const auto common = all.arguments.front();
+  if (common.starts_with('{')) {
+    out.word({common.substr(0, common.size() - 1), ",\"patient\":1}"});
+  } else {
+    out.word({common.substr(0, patient_at), "1", common.substr(patient_at + 1)});
+  }
   for (auto w = all.arguments.begin() + 1; w != all.arguments.end(); ++w) out.word({*w});
   return out;
+}
+
+std::string house_words(const house_rules& rules) {
+  std::string out;
+  for (const bool flag :
+       {rules.callers_are_here, rules.exclusive_failover, rules.cluster, rules.plain_counter, false})
+    out += flag ? '1' : '0';
+  for (const auto d :
+       {rules.waiter_grace, rules.request_memory, rules.replica_lapse, rules.ahead, rules.covered})
+    out += padded<12>(static_cast<std::uint64_t>(d.count()));
+  out += padded<10>(rules.queue_max);
+  // The store counts a life from its own millisecond.
+  return out + rules.replica + '\n' + std::string(decimal(in_ms(rules.request_memory) + 1)) + '\n';
 }
 
 bool is_plain(const plain_terms& terms, const acquire_request& r) noexcept {
@@ -182,7 +201,8 @@ script_words plain_renew(const plain_terms& terms, const renew_request& r) {
 }
 
 std::optional<plain_answer> read_plain(const reply& got) {
-  if (got.is != reply::kind::bulk || got.text.size() < 32) return std::nullopt;
+  if (got.is != reply::kind::bulk || got.text.size() < 32 || got.text[0] < '0' || got.text[0] > '9')
+    return std::nullopt;
   const std::string_view text = got.text;
   const auto number = [&](std::size_t from, std::size_t count) {
     std::int64_t n = 0;

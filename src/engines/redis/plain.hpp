@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/decision.hpp"
+#include "engines/redis/asking.hpp"
 #include "engines/redis/telling.hpp"
 
 #include <boost/container/small_vector.hpp>
@@ -36,7 +37,7 @@ class script_words {
 /// What all plain calls are told.
 struct plain_terms {
   std::string side_prefix, canonical_prefix;
-  std::string house_rules;  ///< as JSON
+  std::string house_rules;  ///< as `house_words` makes it
   std::string prefix_length;
   duration request_memory{};
   duration longest{};  ///< of the ttls: the end of such a lease is covered by the horizon that goes with the
@@ -44,6 +45,9 @@ struct plain_terms {
   duration pause{};    ///< nothing may be granted for so long, and what was held lives on
   std::string nothing{};  ///< on a Cluster, a key that never exists; see lua/plain.lua
 };
+
+/// What every plain call is told, as lua/plain.lua reads it.
+[[nodiscard]] std::string house_words(const house_rules& rules);
 
 /// An exclusive lease of its own, with nothing that has to be kept beside it.
 [[nodiscard]] bool is_plain(const plain_terms& terms, const acquire_request& r) noexcept;

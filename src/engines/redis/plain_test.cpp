@@ -90,7 +90,7 @@ class PlainCase : public testing::Test {
   std::string digest_;
   const plain_terms terms_{"dislock:",
                            "lock:",
-                           ask::common({.side_prefix = "dislock:",
+                           house_words({.side_prefix = "dislock:",
                                         .canonical_prefix = "lock:",
                                         .replica = "0123456789abcdef",
                                         .waiter_grace = 5s,
@@ -98,8 +98,7 @@ class PlainCase : public testing::Test {
                                         .replica_lapse = 3s,
                                         .ahead = 2s,
                                         .covered = 30s,
-                                        .queue_max = 100}) +
-                               '}',
+                                        .queue_max = 100}),
                            "8",
                            30s,
                            30s};

@@ -27,20 +27,22 @@ class Rules : public testing::Test {
   }
 
   // What each of them says of itself.
-  std::string rules_of(std::string_view replica) const {
-    return ask::common({.side_prefix = "dislock:",
-                        .canonical_prefix = "lock:",
-                        .replica = std::string(replica),
-                        .waiter_grace = 5s,
-                        .request_memory = 30s,
-                        .replica_lapse = 3s,
-                        .ahead = 2s,
-                        .covered = 30s,
-                        .queue_max = 100,
-                        .callers_are_here = replica == "library",
-                        .cluster = in_cluster_});
+  house_rules rules_of(std::string_view replica) const {
+    return {.side_prefix = "dislock:",
+            .canonical_prefix = "lock:",
+            .replica = std::string(replica),
+            .waiter_grace = 5s,
+            .request_memory = 30s,
+            .replica_lapse = 3s,
+            .ahead = 2s,
+            .covered = 30s,
+            .queue_max = 100,
+            .callers_are_here = replica == "library",
+            .cluster = in_cluster_};
   }
-  ask question(std::string_view replica, std::string_view verb) const { return ask(rules_of(replica), verb); }
+  ask question(std::string_view replica, std::string_view verb) const {
+    return ask(ask::common(rules_of(replica)), verb);
+  }
 
   reply run(const script_words& words) {
     const auto all = words.all();
@@ -200,7 +202,7 @@ TEST_F(Rules, AFullStoreStillRenewsThePlainCase) {
   r.client = client_id("alice");
   r.wants = {&want, 1};
   r.ttl = 20s;
-  const plain_terms terms{"dislock:", "lock:", rules_of("first") + '}', "8", 30s, 30s};
+  const plain_terms terms{"dislock:", "lock:", house_words(rules_of("first")), "8", 30s, 30s};
   ASSERT_TRUE(read_plain(run(plain_acquire(terms, r, alice_, renewal_, 7))));
   line_.say({"CONFIG", "SET", "maxmemory", "1"});
   const lease_proof proof{lock_name("a"), alice_, {}};
@@ -216,7 +218,7 @@ TEST_F(Rules, ThePlainCaseEndsWithinTheConfirmedHorizon) {
   acquire_request r;
   r.client = client_id("alice");
   r.wants = {&want, 1};
-  const plain_terms terms{"dislock:", "lock:", rules_of("first") + '}', "8", 30s, 30s};
+  const plain_terms terms{"dislock:", "lock:", house_words(rules_of("first")), "8", 30s, 30s};
   r.ttl = 20s;
   EXPECT_FALSE(read_plain(run(plain_acquire(terms, r, alice_, renewal_, 7))));
   EXPECT_EQ(release("first", alice_), "done")

@@ -35,16 +35,12 @@ script_engine::script_engine(loop& where, const clock& time, redis_engine_option
       network_time_(time),
       events_(options_.event_log_size),
       me_(make_replica_name()),
-      common_(ask::common({prefixes_.own, prefixes_.canonical, me_, options_.waiter_grace,
-                           options_.request_memory, lapse, ceiling_ahead, options_.failover.quarantine,
-                           options_.queue_max, options_.callers_are_here,
-                           options_.failover.exclusive && !options_.plant_plain_counter,
-                           options_.url.what == store_url::kind::cluster, options_.plant_plain_counter})),
+      common_(ask::common(house())),
       keys_{prefixes_.own + "fence"} {
   if (options_.url.what == store_url::kind::cluster) keys_.push_back(prefixes_.own + "nothing");
   plain_ = {prefixes_.own,
             prefixes_.canonical,
-            common_ + '}',
+            house_words(house()),
             std::to_string(prefixes_.own.size()),
             options_.request_memory,
             options_.plant_plain_counter ? duration() : std::min(options_.failover.quarantine, longest_plain),
@@ -53,6 +49,22 @@ script_engine::script_engine(loop& where, const clock& time, redis_engine_option
   about_.engine = "redis";
   about_.grade = guarantee_class::c;
   about_.fifo = about_.shared = about_.semaphore = about_.multi = about_.sessions = about_.lock_delay = true;
+}
+
+house_rules script_engine::house() const {
+  return {prefixes_.own,
+          prefixes_.canonical,
+          me_,
+          options_.waiter_grace,
+          options_.request_memory,
+          lapse,
+          ceiling_ahead,
+          options_.failover.quarantine,
+          options_.queue_max,
+          options_.callers_are_here,
+          options_.failover.exclusive && !options_.plant_plain_counter,
+          options_.url.what == store_url::kind::cluster,
+          options_.plant_plain_counter};
 }
 
 script_engine::~script_engine() {
@@ -165,7 +177,8 @@ void script_engine::ask_store(std::shared_ptr<const script_words> words, plain_t
             watch_->fence().on_answered(got->connection, sent);
             return plain(*answer, sent);
           }
-        const auto s = step::read(*got, sent);
+        const auto said = unfolded(std::move(*got));
+        const auto s = step::read(said, sent);
         if (!s) return done(errc::internal_error);
         if (s->verdict() == "moved") {
           if (so_far.moves++ == most_moves) return done(errc::engine_unavailable);

@@ -127,6 +127,7 @@ class script_engine final : public engine, private client_listener {
   // The plain case was one; and when its call was sent.
   using plain_then = unique_function<void(const plain_answer&, instant)>;
 
+  [[nodiscard]] house_rules house() const;
   [[nodiscard]] ask question(std::string_view verb) const { return ask(common_, verb); }
   void decide(std::string&& text, then done);
   void ask_store(std::shared_ptr<const script_words> words, plain_then plain, then done, bool at_once = false,

@@ -68,6 +68,95 @@ instant time_relation::ours(std::int64_t at) const noexcept {
   return sent + duration(at - now);
 }
 
+namespace {
+
+reply text(std::string_view t) {
+  reply out;
+  out.is = reply::kind::bulk;
+  out.text = t;
+  return out;
+}
+reply number(std::int64_t n) {
+  reply out;
+  out.is = reply::kind::integer;
+  out.number = n;
+  return out;
+}
+template <class... Each>
+reply row(Each&&... each) {
+  reply out;
+  out.is = reply::kind::array;
+  out.items.reserve(sizeof...(each));
+  (out.items.push_back(std::forward<Each>(each)), ...);
+  return out;
+}
+
+// Fields of fixed width, and then some with a line end each.
+class fields {
+ public:
+  explicit fields(std::string_view of) noexcept : left_(of) {}
+  std::string_view next(std::size_t width) noexcept {
+    const auto out = left_.substr(0, width);
+    left_.remove_prefix(out.size());
+    return out;
+  }
+  std::string_view instant() noexcept { return next(16); }
+  std::string_view line() noexcept {
+    const auto out = next(std::min(left_.find('\n'), left_.size()));
+    next(1);
+    return out;
+  }
+
+ private:
+  std::string_view left_;
+};
+
+reply unfolded_wait(fields in) {
+  const auto now = in.instant(), waiter = in.instant(), deadline = in.instant(), look = in.instant(),
+             soonest = in.instant(), remembered = in.next(1);
+  const auto client = in.line(), lock = in.line();
+  auto out = row(text("queued"), text(waiter), number(0), number(number_in(deadline)),
+                 number(number_in(remembered)), number(0));
+  auto queued = row(text("queued"), text(lock), text(client), number(0), text(""), text(""), number(0));
+  return row(text(now), std::move(out), row(std::move(queued)), row(), row(row(text(lock), text(look))),
+             text(""), text(soonest));
+}
+
+reply unfolded_turn(fields in) {
+  const auto now = in.instant(), look = in.instant(), stop = in.instant(), old_token = in.instant(),
+             old_since = in.instant(), token = in.instant(), since = in.instant(), waiter = in.instant(),
+             is_ours = in.next(1), id = in.next(32), renewal = in.next(32);
+  const auto before = in.line(), client = in.line(), lock = in.line();
+  const auto waited = number_in(now) - number_in(since);
+  auto released = row(text("released"), text(lock), text(before), number(number_in(old_token)),
+                      text("exclusive"), text("released"), number(number_in(now) - number_in(old_since)));
+  auto acquired = row(text("acquired"), text(lock), text(client), number(number_in(token)), text("exclusive"),
+                      text(""), number(waited));
+  auto told = row(), looks = row();
+  if (is_ours == "1") {
+    auto lease =
+        row(text(lock), text(id), text(renewal), number(number_in(token)), text("exclusive"), number(0),
+            number(0), number(1), number(0), number(1), number(0), number(number_in(stop)), number(0));
+    told.items.push_back(
+        row(text(waiter), number(0),
+            row(text("granted"), row(std::move(lease)), number(waited), number(0), number(0))));
+  }
+  if (number_in(look) > 0) looks.items.push_back(row(text(lock), text(look)));
+  return row(text(now), row(text("done"), row(row(number(1), number(1), number(0)))),
+             row(std::move(released), std::move(acquired)), std::move(told), std::move(looks), text(""),
+             text(stop));
+}
+
+}  // namespace
+
+reply unfolded(reply&& got) {
+  if (got.is != reply::kind::bulk || got.text.empty()) return std::move(got);
+  const fields rest(std::string_view(got.text).substr(1));
+  if (got.text.front() == 'q') return unfolded_wait(rest);
+  if (got.text.front() == 'g') return unfolded_turn(rest);
+  return std::move(got);
+}
+
 std::optional<step> step::read(const reply& got, instant sent) {
   if (got.is != reply::kind::array || got.items.size() < 7) return std::nullopt;
   step out;

@@ -41,6 +41,9 @@ void write_event(std::string& out, const told_event& e, std::int64_t at);
 void read_events(const reply& entry, const std::function<void(const told_event&, std::int64_t at)>& visit);
 [[nodiscard]] std::uint64_t number_at_start(std::string_view text) noexcept;
 
+/// What lua/crowded.lua answers in one text, as the rules would have said it; all else as it is.
+[[nodiscard]] reply unfolded(reply&& got);
+
 /// An outcome for a waiter of this replica.
 struct told_waiter {
   ticket id{};

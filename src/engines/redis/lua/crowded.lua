@@ -3,145 +3,143 @@
 -- any of the rules below, and in few commands. They read and write the same records as the rules, to the same effect; whatever is
 -- not as ordinary as that goes on to the rules, before anything is written.
 --
--- KEYS and ARGV: as plain.lua has them. `seen`: the record of the lock, and no memo of the call is there; `seen_memo_at`: where that
--- will be.
+-- KEYS and ARGV: as plain.lua has them. `seen`: the record of the lock (crowd_records.lua has its layout), and no memo of the call
+-- is there; `seen_memo_at`: where that will be. All of this is text: instants and tokens have 16 digits, and a table, or a number
+-- made of text and text of a number again, would cost more than the decision.
+--
+-- Returns what rules would, in one text (telling.cpp):
+--   q  now, the number of the waiter, its deadline, when somebody has to look again, the end of the lease (16 each); 1 if the call
+--      is remembered; client and lock, each with a line end
+--   g  now, when somebody has to look again or zeros, the end of the new lease, token of the old one and when it was granted, token
+--      of the new one, since when it was waited for, the number of the waiter (16 each); 1 if it is one of the asking replica's,
+--      lock id and renewal token (32 each); the clients before and now and the lock, each with a line end
 if seen then
-  local call, sub, pack, unpacked = redis.call, string.sub, cmsgpack.pack, cmsgpack.unpack
-  local l, ask = unpacked(seen), cjson.decode(ARGV[2])
-  local tag, name, held = ask.tag, sub(KEYS[1], ARGV[5] + 6), l.holder
+  local call, sub, match = redis.call, string.sub, string.match
+  local house, of_tag = ARGV[2], ARGV[5]
+  local tag, name = sub(KEYS[1], 1, of_tag), sub(KEYS[1], of_tag + 6)
+  local lapse = sub(house, 30, 41)
+  local me, memory_ms = match(house, '^([^\n]*)\n([^\n]*)', 76)
+  local function sixteen(number) return string.format('%016.0f', number) end
+
   local clock = call('TIME')
-  local now_text = clock[1] .. sub('00000' .. clock[2], -6)
-  local behind = ask.cluster and tonumber(call('GETRANGE', tag .. 'fence', 160, 175))  -- see step.lua
-  if behind then now_text = string.format('%016.0f', now_text - behind) end
-  local now = tonumber(now_text)
-  local function digits(number) return number == now and now_text or string.format('%.0f', number) end
-  local function life(instant)
-    local ms = math.ceil((instant - now) / 1000) + 1
-    return ms < 1 and 1 or ms
+  local now = clock[1] .. sub('00000' .. clock[2], -6)
+  if sub(house, 3, 3) == '1' then  -- see step.lua
+    local behind = call('GETRANGE', tag .. 'fence', '160', '175')
+    if behind ~= '' then now = sixteen(now - behind) end
   end
+
   -- If it is the store that was away, everybody seems dead, and the rules find out.
-  local heard = {[ask.me] = now}
+  local heard = {[me] = now}
   local function last_beat(replica)
-    heard[replica] = heard[replica] or tonumber(call('HGET', tag .. 'replicas', replica) or 0)
+    heard[replica] = heard[replica] or sixteen(call('HGET', tag .. 'replicas', replica) or 0)
     return heard[replica]
   end
-  local function is_alive(replica) return last_beat(replica) + ask.lapse > now end
-  local function is_held_plainly()
-    return held.mode == 'exclusive' and not held.session and not held.auto and not held.provisional and held.stop > now and
-           (not held.sent_to or is_alive(held.sent_to))
-  end
+  local function dies_at(replica) return sixteen(last_beat(replica) + lapse) end
+  local function is_alive(replica) return replica == me or dies_at(replica) > now end
   -- It stays where it is until it is granted.
-  local function waits_plainly(w)
-    return w.state == 'waiting' and w.deadline > now and w.attached and is_alive(w.replica) and #w.wants == 1 and not w.session
-  end
+  local function waits_plainly(w) return sub(w, 1, 2) == 'Ww' and sub(w, 19, 34) > now and is_alive(match(w, '^[^\n]*', 127)) end
   local function keep(at, memo, forget)
-    memo.forget = forget + ask.memory
-    call('SET', at, pack(memo), 'PX', life(memo.forget))
+    memo.forget = forget + sub(house, 18, 29)
+    call('SET', at, cmsgpack.pack(memo), 'PX', string.format('%.0f', math.ceil((memo.forget - now) / 1000) + 1))
   end
   -- When somebody has to look again on behalf of those who wait.
-  local function next_look(lease, head)
-    local at = math.min(lease.stop, head.deadline, last_beat(head.replica) + ask.lapse)
-    if lease.sent_to then at = math.min(at, last_beat(lease.sent_to) + ask.lapse) end
-    return at
+  local function next_look(stop, sent_to, head)
+    local deadline, replica = sub(head, 19, 34), match(head, '^[^\n]*', 127)
+    local look, dies = stop < deadline and stop or deadline, dies_at(replica)
+    if dies < look then look = dies end
+    if sent_to ~= '' and dies_at(sent_to) < look then look = dies_at(sent_to) end
+    return look
   end
 
-  local ordinary = held and l.queue and l.delay == 0 and l.limit == 0 and not ask.counter and now_text <= ARGV[3] and
-                   is_held_plainly()
+  local held_id, held_client, held_request, sent_to = sub(seen, 63, 94), match(seen, '^([^\n]*)\n([^\n]*)\n([^\n]*)\n', 128)
+  local held_until = sixteen(sub(seen, 3, 18) + sub(seen, 51, 62))
+  local ordinary = sub(seen, 127, 127) == '1' and sub(house, 4, 4) == '0' and now <= ARGV[3] and held_until > now and
+                   (sent_to == '' or is_alive(sent_to))
 
-  if ordinary and ARGV[4] == 'acquire' and not l.tangled and tonumber(ARGV[10]) > 0 then
+  if ordinary and ARGV[4] == 'acquire' and ARGV[10] ~= '0' then
     local record = ARGV[9]
-    local client, request, metadata = string.match(record, '^([^\n]*)\n([^\n]*)\n(.*)\n$', 97)
+    local client, request, metadata = match(record, '^([^\n]*)\n([^\n]*)\n(.*)\n$', 97)
     local queue, waits = tag .. 'queue:' .. name, tag .. 'waits:' .. client
-    local first = call('ZRANGE', queue, 0, 0)[1]
+    local first = call('ZRANGE', queue, '0', '0')[1]
     local got = first and call('MGET', KEYS[2], tag .. 'arrivals', tag .. 'waiter:' .. first)
-    local head = got and got[3] and unpacked(got[3])
+    local head = got and got[3]
     -- A client that waits for something else, or whom somebody waits for, may close a cycle.
-    if head and got[1] == held.id and waits_plainly(head) and held.client ~= client and
-       call('EXISTS', waits, tag .. 'waits:' .. held.client) == 0 and call('ZCARD', queue) < ask.queue_max then
-      local arrival = tonumber(got[2] or 0) + 1
-      local id = digits(arrival < now and now or arrival)
-      local w = {id = id, state = 'waiting', client = client, wants = {{name = name, mode = 'exclusive', limit = 0, permits = 1}},
-                 since = now, deadline = now + ARGV[10], epoch = 0, attached = true, replica = ask.me,
-                 secrets = {{ARGV[6], sub(record, 45, 76)}}, remembered = seen_memo_at,
-                 terms = {ttl = tonumber(sub(record, 1, 12)), delay = 0, metadata = metadata ~= '' and metadata or nil}}
+    if head and got[1] == held_id and waits_plainly(head) and held_client ~= client and
+       call('EXISTS', waits, tag .. 'waits:' .. held_client) == 0 and call('ZCARD', queue) < tonumber(sub(house, 66, 75)) then
+      local id = got[2] and sixteen(got[2] + 1) or now
+      if id < now then id = now end
+      local deadline = sixteen(now + ARGV[10])
+      local an_hour_more = string.format('%.0f', math.ceil(ARGV[10] / 1000) + 3600001)
       call('SET', tag .. 'arrivals', id)
       call('ZADD', queue, id, id)
       call('ZADD', waits, id, id)
-      call('PEXPIRE', waits, life(w.deadline + 3600000000))
-      call('ZADD', tag .. 'of:' .. ask.me, id, id)
-      call('HSET', tag .. 'replicas', ask.me, now_text)
-      call('SET', tag .. 'waiter:' .. id, pack(w), 'PX', life(w.deadline + 3600000000))
-      call('HINCRBY', tag .. 'counts', 'waiters', 1)
-      if seen_memo_at then keep(seen_memo_at, {print = sub(record, 77, 96), at = now, kind = 'waiter', waiter = id}, w.deadline) end
-      return {now_text, {'queued', id, 0, w.deadline, seen_memo_at and 1 or 0, 0}, {{'queued', name, client, 0, '', '', 0}}, {},
-              {{name, next_look(held, head)}}, '', held.stop}
+      call('PEXPIRE', waits, an_hour_more)
+      call('ZADD', tag .. 'of:' .. me, id, id)
+      call('HSET', tag .. 'replicas', me, now)
+      call('SET', tag .. 'waiter:' .. id, 'Ww' .. now .. deadline .. sub(record, 1, 76) .. '0000000000000000' .. me .. '\n' .. client ..
+           '\n' .. name .. '\n' .. request .. '\n' .. metadata .. '\n', 'PX', an_hour_more)
+      call('HINCRBY', tag .. 'counts', 'waiters', '1')
+      if seen_memo_at then
+        keep(seen_memo_at, {print = sub(record, 77, 96), at = tonumber(now), kind = 'waiter', waiter = id}, deadline)
+      end
+      return 'q' .. now .. id .. deadline .. next_look(held_until, sent_to, head) .. held_until .. (seen_memo_at and '1' or '0') ..
+             client .. '\n' .. name .. '\n'
     end
 
-  elseif ordinary and ARGV[4] == 'release' and held.id == ARGV[6] and held.holds == 1 and (not held.memos or #held.memos == 1) then
-    local client = string.match(ARGV[9], '^[^\n]*')
+  elseif ordinary and ARGV[4] == 'release' and held_id == ARGV[6] then
     local queue = tag .. 'queue:' .. name
-    local waiting = (client == '' or client == held.client) and call('ZRANGE', queue, 0, 1) or {}
+    local waiting = (ARGV[7] == '' or held_client .. '\n' == ARGV[7]) and call('ZRANGE', queue, '0', '1') or {}
+    local held_memo_at = held_request ~= '' and tag .. 'm:' .. name .. '\n' .. held_client .. '\n' .. held_request
     local got = waiting[1] and call('MGET', tag .. 'fence', tag .. 'waiter:' .. waiting[1], tag .. 'waiter:' .. (waiting[2] or ''),
-                                    held.memos and held.memos[1] or tag)
-    local fence, w = got and got[1], got and got[2] and unpacked(got[2])
-    local behind = got and got[3] and unpacked(got[3])
-    local memo = got and got[4]
+                                    held_memo_at or tag)
+    local fence, w, behind, memo = got and got[1], got and got[2], got and got[3], held_memo_at and got and got[4]
     if fence and w and waits_plainly(w) and (not waiting[2] or (behind and waits_plainly(behind))) and
-       w.wants[1].mode == 'exclusive' and not w.terms.max_hold and not w.terms.auto and w.terms.ttl <= ask.covered and
-       (not memo or sub(memo, 1, 1) ~= 'S') and sub(fence, 1, 16) == sub(ARGV[1], 1, 16) and sub(fence, 97, 112) <= now_text then
-      local token = tonumber(sub(fence, 17, 32)) + 1
-      token = token < now and now or token
-      local token_text = digits(token)
-      if token_text <= sub(fence, 49, 64) then
-        local id, stop = w.secrets[1][1], now + w.terms.ttl
+       sub(w, 35, 46) <= sub(house, 54, 65) and (not memo or sub(memo, 1, 1) ~= 'S') and sub(fence, 1, 16) == sub(ARGV[1], 1, 16) and
+       sub(fence, 97, 112) <= now then
+      local last, ceiling = sub(fence, 17, 32), sub(fence, 49, 64)
+      local token = last < now and now or sixteen(last + 1)
+      if token <= ceiling then
+        local waiter, since, ttl, id = waiting[1], sub(w, 3, 18), sub(w, 35, 46), sub(w, 47, 78)
+        local replica, client, request, metadata = match(w, '^([^\n]*)\n([^\n]*)\n[^\n]*\n([^\n]*)\n(.*)\n$', 127)
+        local stop, life = sixteen(now + ttl), math.ceil(ttl / 1000) + 1
+        local an_hour_more = string.format('%.0f', life + 3600000)
+        life = string.format('%.0f', life)
         -- First what a store that is full still does.
-        call('ZREM', queue, w.id)
-        call('ZREM', tag .. 'waits:' .. w.client, w.id)
-        call('ZREM', tag .. 'of:' .. w.replica, w.id)
-        if held.sent_to then call('DEL', tag .. 'sent:' .. held.id) end
-        call('SET', KEYS[2], id, 'PX', life(stop))
-        call('SETRANGE', tag .. 'fence', 16, token_text)
-        local sent_to = not (ask.here and w.replica == ask.me) and w.replica or nil
-        if sent_to then call('SET', tag .. 'sent:' .. id, sent_to, 'PX', life(stop)) end
+        call('ZREM', queue, waiter)
+        call('ZREM', tag .. 'waits:' .. client, waiter)
+        call('ZREM', tag .. 'of:' .. replica, waiter)
+        if sent_to ~= '' then call('DEL', tag .. 'sent:' .. held_id) end
+        call('SET', KEYS[2], id, 'PX', life)
+        call('SETRANGE', tag .. 'fence', '16', token)
+        sent_to = sub(house, 1, 1) == '1' and replica == me and '' or replica
+        if sent_to ~= '' then call('SET', tag .. 'sent:' .. id, sent_to, 'PX', life) end
         if memo then
-          memo = unpacked(memo)
-          for _, slot in ipairs(memo.slots or {}) do if slot[2] == held.id then slot[4] = 'released' end end
-          if memo.slots then keep(held.memos[1], memo, now) end
+          memo = cmsgpack.unpack(memo)
+          for _, slot in ipairs(memo.slots or {}) do if slot[2] == held_id then slot[4] = 'released' end end
+          if memo.slots then keep(held_memo_at, memo, now) end
         end
-        if seen_memo_at then keep(seen_memo_at, {print = sub(ARGV[9], -37, -18), at = now, kind = 'done', what = {{1, 1, 0}}}, now) end
-        local slots = {{name, id, token, ''}}
-        if w.remembered then
-          local its = call('GET', w.remembered)
+        if seen_memo_at then
+          keep(seen_memo_at, {print = sub(ARGV[9], -37, -18), at = tonumber(now), kind = 'done', what = {{1, 1, 0}}}, now)
+        end
+        if request ~= '' then
+          local its_memo_at = tag .. 'm:' .. name .. '\n' .. client .. '\n' .. request
+          local its = call('GET', its_memo_at)
           if its then
-            its = unpacked(its)
-            its.kind, its.waiter, its.slots = 'leases', nil, slots
-            keep(w.remembered, its, now + 3600000000)
+            its = cmsgpack.unpack(its)
+            its.kind, its.waiter, its.slots = 'leases', nil, {{name, id, tonumber(token), ''}}
+            keep(its_memo_at, its, now + 3600000000)
           end
         end
-        w.state, w.slots = 'granted', slots
-        w.terms.replica = w.replica
-        call('SET', tag .. 'waiter:' .. w.id, pack(w), 'PX', life(now + ask.memory))
-        call('HINCRBY', tag .. 'counts', 'waiters', -1)
-        local lease = {id = id, renewal = w.secrets[1][2], token = token, client = w.client, mode = 'exclusive', permits = 1, at = now,
-                       stop = stop, ttl = w.terms.ttl, delay = w.terms.delay, limit = 9007199254740991, holds = 1, told = 0,
-                       sent_to = sent_to, metadata = w.terms.metadata, memos = w.remembered and {w.remembered} or nil}
-        l.holder, l.latest, l.sent, l.queue, l.bound = lease, token, l.sent or (sent_to and true) or nil, behind and true or nil, nil
-        l.tangled = behind and l.tangled or nil
-        local hour = life(stop + 3600000000)
-        call('SET', KEYS[1], pack(l), 'PX', hour)
+        call('SET', tag .. 'waiter:' .. waiter, 'Wg' .. sub(w, 3, 110) .. token .. sub(w, 127), 'PX', memory_ms)
+        call('HINCRBY', tag .. 'counts', 'waiters', '-1')
+        call('SET', KEYS[1], 'CH' .. now .. now .. token .. sub(w, 35, 110) .. (behind and '1' or '0') .. client .. '\n' .. request ..
+             '\n' .. sent_to .. '\n' .. metadata .. '\n', 'PX', an_hour_more)
         call('ZADD', tag .. 'by_end', stop, name)
-        if behind then call('PEXPIRE', queue, hour) end
-        local told = {}
-        if w.replica == ask.me then
-          told[1] = {w.id, w.epoch, {'granted', {{name, id, lease.renewal, token, 'exclusive', 0, 0, 1, 0, 1, 0, stop, 0}},
-                                     now - w.since, 0, 0}}
-        else
-          call('PUBLISH', tag .. 'to:' .. w.replica, w.id .. ':' .. w.epoch)
-        end
-        return {now_text, {'done', {{1, 1, 0}}},
-                {{'released', name, held.client, held.token, 'exclusive', 'released', now - held.at},
-                 {'acquired', name, w.client, token, 'exclusive', '', now - w.since}},
-                told, behind and {{name, next_look(lease, behind)}} or {}, '', stop}
+        if behind then call('PEXPIRE', queue, an_hour_more) end
+        if replica ~= me then call('PUBLISH', tag .. 'to:' .. replica, waiter .. ':0') end
+        return 'g' .. now .. (behind and next_look(stop, sent_to, behind) or '0000000000000000') .. stop .. sub(seen, 35, 50) ..
+               sub(seen, 19, 34) .. token .. since .. waiter .. (replica == me and '1' or '0') .. sub(w, 47, 110) .. held_client ..
+               '\n' .. client .. '\n' .. name .. '\n'
       end
     end
   end

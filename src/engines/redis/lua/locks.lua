@@ -7,7 +7,7 @@ function rule.lock_as_stored(name)
   if stored[name] then return stored[name] end
   local raw = redis.call('MGET', key('lock', name), canonical .. name)
   local r = rule.plain_record(raw[1])
-  local l = r and rule.plain_lock(name, r) or unpacked(raw[1]) or
+  local l = r and rule.plain_lock(name, r) or rule.crowd_lock(name, raw[1]) or unpacked(raw[1]) or
             {mode = '', limit = 0, used = 0, count = 0, delay = 0, latest = 0, plain = true, memos = {}}
   l.name = name
   l.waiting = l.queue and redis.call('ZCARD', key('queue', name)) or 0
@@ -151,7 +151,7 @@ function rule.save(l)
   local stop = l.count > 0 and rule.canonical_end(l) or now
   if l.count == 0 or l.mode == 'exclusive' then l.bound = l.holder and l.holder.session and true or nil end
   local hour = life((stop > l.delay and stop or l.delay) + 3600000000)
-  redis.call('SET', key('lock', name), pack({
+  redis.call('SET', key('lock', name), rule.crowd_lock_text(l) or pack({
     mode = l.mode, limit = l.limit, used = l.used, count = l.count, delay = l.delay, latest = l.latest, holder = l.holder,
     queue = l.waiting > 0 or nil, bound = l.bound, tangled = l.waiting > 0 and l.tangled or nil, sent = l.sent}), 'PX', hour)
   if l.waiting > 0 then redis.call('PEXPIRE', key('queue', name), hour) end

@@ -3,8 +3,10 @@
 --
 -- KEYS: the lock's record; its canonical key; for `acquire` and `renew` the fence; the memo of a request id, if there is one; and
 -- on a Cluster a key that never exists, so that nothing is decided here while the slot moves: the server refuses what names it.
--- ARGV: as step.lua has it. Of a call that may be plain the JSON is only what all calls have in common, and there follow its verb,
--- the length of the prefix of our keys, and
+-- ARGV: as step.lua has it. A call that may be plain has no JSON. What all calls have in common is text: 1 or 0 for callers_are_here,
+-- exclusive, cluster, counter, patient; grace, memory, lapse, ahead, covered (12 digits each); queue_max (10); and with a line end
+-- each, the replica that asks, and for how many ms something is remembered. There follow its verb, the length of the prefix of our
+-- keys, and
 --   acquire  lock id; ms of life for the canonical key, and for the record; the record from the ttl on; how long to wait
 --   release  lock id; the client with a line end, or nothing, and where that ends in the record; what the record gets appended
 --   renew    lock id, or nothing; renewal token, or nothing; the client as above; the ttl, or nothing; ms of life for the record
@@ -49,7 +51,7 @@ if ARGV[4] then
         return answer
       end
     end
-    seen, seen_memo_at = record and not got[3] and sub(record, 1, 1) ~= 'S' and record, memo_at
+    seen, seen_memo_at = record and not got[3] and sub(record, 1, 1) == 'C' and record, memo_at
 
   elseif ARGV[4] == 'release' then
     local memo_at = KEYS[3]
@@ -70,7 +72,7 @@ if ARGV[4] then
         return sub(record, 19, 50)
       end
     end
-    seen, seen_memo_at = record and not got[3] and sub(record, 1, 1) ~= 'S' and got[2] == id and record, memo_at
+    seen, seen_memo_at = record and not got[3] and sub(record, 1, 1) == 'C' and got[2] == id and record, memo_at
 
   elseif ARGV[4] == 'renew' then
     local fence_at = KEYS[3]

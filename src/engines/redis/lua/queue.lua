@@ -7,7 +7,7 @@
 function rule.waiter_of(id)
   local w = waiters[id]
   if w == nil then
-    w = unpacked(redis.call('GET', key('waiter', id))) or false
+    w = rule.read_waiter(redis.call('GET', key('waiter', id))) or false
     if w then w.id = id end
     waiters[id] = w
   end
@@ -15,7 +15,7 @@ function rule.waiter_of(id)
 end
 function rule.keep_waiter(w)
   local life_of_it = w.state == 'waiting' and w.deadline + 3600000000 or now + ask.memory
-  redis.call('SET', key('waiter', w.id), pack(w), 'PX', life(life_of_it))
+  redis.call('SET', key('waiter', w.id), rule.waiter_text(w) or pack(w), 'PX', life(life_of_it))
 end
 
 -- Somebody speaks for it, and the replica that he is connected to is alive.

@@ -4,8 +4,8 @@
 -- is the reference: the conformance suite and the differential test hold the two together. docs/spec/redis-keys.md says
 -- what every key is.
 --
--- ARGV: the incarnation of the store, as learned on the connection that this call came by; the request, as JSON; the latest
--- instant that the store's clock can show unless it was set, or '' (then nobody knows yet).
+-- ARGV: the incarnation of the store, as learned on the connection that this call came by; the request, as JSON (or what plain.lua
+-- says); the latest instant that the store's clock can show unless it was set, or '' (then nobody knows yet).
 -- ask: the request, decoded. Instants are microseconds since 1970: whole numbers below 2^53, which a Lua number holds exactly.
 
 local events, told = {}, {}      -- what happened; what waiters of the asking replica are to be told
@@ -14,7 +14,17 @@ local counted = {waiters = 0, leases = 0}  -- by how much there are more or less
 local grants_left, drops_left = 64, 256
 local NEVER = 9007199254740991
 
-local ask = cjson.decode(ARGV[2])
+-- The common part of a call that was not decided above.
+local function common(house)
+  local function number(from, to) return tonumber(string.sub(house, from, to)) end
+  local function flag(at) return string.sub(house, at, at) == '1' or nil end
+  local name_length = #KEYS[1] - ARGV[5] - 5
+  return {tag = string.sub(KEYS[1], 1, ARGV[5]), canonical = string.sub(KEYS[2], 1, -1 - name_length),
+          here = flag(1), exclusive = flag(2), cluster = flag(3), counter = flag(4), patient = flag(5), grace = number(6, 17),
+          memory = number(18, 29), lapse = number(30, 41), ahead = number(42, 53), covered = number(54, 65),
+          queue_max = number(66, 75), me = string.match(house, '^[^\n]*', 76)}
+end
+local ask = ARGV[4] and common(ARGV[2]) or cjson.decode(ARGV[2])
 local tag, canonical = ask.tag, ask.canonical
 local store = string.sub(ARGV[1], 1, 16)
 local clock = redis.call('TIME')

@@ -110,7 +110,7 @@ function rule.news()
   local out, keys = {}, {}
   for i, id in ipairs(ask.waiters) do keys[i] = key('waiter', id) end
   for i, raw in ipairs(redis.call('MGET', unpack(keys))) do
-    local w = unpacked(raw)
+    local w = rule.read_waiter(raw)
     if not w or w.state ~= 'waiting' or w.deadline <= now then out[#out + 1] = ask.waiters[i] end
   end
   return {'done', out}
