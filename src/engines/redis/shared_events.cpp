@@ -8,7 +8,7 @@ namespace dislock::redis {
 namespace {
 
 // How often events are written down, and read.
-constexpr duration sharing_pause = milliseconds(2);
+constexpr duration sharing_pause = milliseconds(10);
 // As in events.lua; and how many events one entry may have.
 constexpr std::size_t entries_a_page = 50, most_shared = 2000;
 
@@ -37,7 +37,7 @@ void script_engine::happened(told_event told, std::int64_t at) {
 // a moment goes with the next: else there would be as many of these as there are decisions.
 void script_engine::share_events() {
   if (stopped_ || sharing_ || (unshared_.empty() && !unread_)) return;
-  if (now() < next_share_) return wake_later();
+  if (now() < next_share_ && unshared_.size() < most_shared) return wake_later();
   next_share_ = later(now(), sharing_pause);
   sharing_ = true;
   unread_ = false;

@@ -19,8 +19,10 @@ if count > 0 then
     written = field(newest, 'written') + count
   end
   redis.call('XADD', KEYS[1], string.format('%.0f-0', first), 'count', count, 'written', string.format('%.0f', written), 'events', ARGV[6])
-  for _, old in ipairs(redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 4)) do
-    if written - field(old, 'written') >= kept then redis.call('XDEL', KEYS[1], old[1]) end
+  for _ = 1, 4 do
+    local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+    if written - field(oldest, 'written') < kept then break end
+    redis.call('XDEL', KEYS[1], oldest[1])
   end
   redis.call('PUBLISH', channel, me)
 end
