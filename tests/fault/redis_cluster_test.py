@@ -110,7 +110,10 @@ class Cluster:
             moved += len(keys)
             if dice.random() < 0.1:
                 time.sleep(dice.uniform(0, 0.02))
-        for node in [to, source] + [n for n in self.nodes if n not in (to, source) and n.info()["role"] == "master"]:
+        to.say("CLUSTER", "SETSLOT", slot, "NODE", to.id)
+        if dice.random() < 0.5:
+            time.sleep(dice.uniform(0, 0.3))  # who has given it away does not know yet that he has
+        for node in [source] + [n for n in self.nodes if n not in (to, source) and n.info()["role"] == "master"]:
             node.say("CLUSTER", "SETSLOT", slot, "NODE", to.id)
         return moved, now() - began
 

@@ -20,8 +20,9 @@ constexpr duration look_every = 5s;
 constexpr duration longest_call = 1500ms;
 // After so many rounds without an answer, which are not just a slot that moves, people are told.
 constexpr unsigned worth_telling = 3;
-// For how long who knows nothing of a slot's last server leaves it to others to say what became of it.
-constexpr duration others_first = 1500ms;
+// For how long it is left open whether a slot was moved or lost: who knows nothing of its last server leaves
+// it to others to say, and a server that has given it away may hear last that it has.
+constexpr duration longest_doubt = 1500ms;
 
 }  // namespace
 
@@ -92,6 +93,7 @@ void fence_keeper::count_replicas(const reply& nodes) {
   state_.blind = nodes.failed();
   const auto listed = replicas_of_asked(nodes.text);
   const bool one_is_down = nodes.text.find("fail") != std::string::npos;
+  listed_replicas_ = listed;
   known_replicas_ = one_is_down ? std::max(known_replicas_, listed) : listed;
 }
 
@@ -173,6 +175,12 @@ void fence_keeper::on_raised(const response& got, instant sent, std::uint64_t co
     renew_connections("a connection has an older incarnation");
     return finish(false);
   }
+  in_doubt_since_.reset();
+  if (!moved_from_.empty() && moved_to_ == seen_)
+    for (auto& m : main_)
+      if (m.incarnation.starts_with(moved_from_))
+        m.incarnation = seen_;  // whatever was decided there is here
+  moved_from_.clear();
   user_.on_store_time(sent, s->time().now, row.at(4).number);
   state_.closed = row.at(3).number;
   if (row.at(5).number != 0) {
@@ -232,31 +240,39 @@ void fence_keeper::judge_move(std::uint64_t connection, std::string former) {
       answered_at = std::max(answered_at.value_or(instant{}), *m.answered_at);
   for (const auto& m : main_)
     if (m.answered_at && m.incarnation.starts_with(former)) answered_at = m.answered_at;
-  const bool known = answered_at && is_unbroken(said_, now - *answered_at);
-  // Who has just come knows nothing, but others may.
-  const auto present = network_time_.now();
-  if (!answered_at && present - unknown_since_.value_or(present) < others_first) {
-    if (!unknown_since_) unknown_since_ = present;
-    out_of_touch_ = true;
-    return finish(false);
-  }
-  unknown_since_.reset();
-  const auto go_on = [this, connection, former](bool given_away) {
-    if (!given_away) {
-      log::warn("redis", "the slot has another server: what that may have lost is waited for");
+  // `doubt`: why it may have been lost; empty: it was moved.
+  const auto go_on = [this, connection, former](std::string_view doubt) {
+    in_doubt_since_.reset();
+    if (!doubt.empty()) {
+      log::warn("redis", "the slot has another server: what that may have lost is waited for",
+                {{"reason", doubt}});
       return raise_over(connection, "lost", former);
     }
     log::info("redis", "the slot was moved to another server");
-    known_replicas_ = 0;  // it has its own
-    for (auto& m : main_)
-      if (m.incarnation.starts_with(former)) m.incarnation = seen_;  // whatever was decided there is here
+    known_replicas_ = listed_replicas_;  // it has its own
+    moved_from_ = former;
+    moved_to_ = seen_;
     raise_over(connection, "moved_from", former);
   };
-  if (settings_.plant_trusted_moves) return go_on(true);
-  if (!known) return go_on(false);
-  client_.has_left(former, this->by(), [this, go_on](bool given_away) {
-    if (!stopped_) go_on(given_away);
+  if (settings_.plant_trusted_moves) return go_on({});
+  if (!answered_at && may_doubt()) return finish(false);
+  if (!answered_at) return go_on("we have not seen the one before");
+  if (!is_unbroken(said_, now - *answered_at)) return go_on("it may have been promoted, or started again");
+  client_.ask_former(former, this->by(), [this, go_on](departure what) {
+    if (stopped_) return;
+    if (what == departure::not_heard && may_doubt()) return finish(false);
+    go_on(what == departure::given_away  ? ""
+          : what == departure::not_heard ? "the one before says that it has it"
+                                         : "the one before is not there, or not what it was");
   });
+}
+
+// Whether to ask again in a moment.
+bool fence_keeper::may_doubt() {
+  const auto present = network_time_.now();
+  if (!in_doubt_since_) in_doubt_since_ = present;
+  out_of_touch_ = present - *in_doubt_since_ < longest_doubt;
+  return out_of_touch_;
 }
 
 // Nobody has said no: where a slot is moving, somebody will answer later.

@@ -112,6 +112,7 @@ class fence_keeper {
   void raise_over(std::uint64_t connection, std::string_view fate = {}, std::string_view former = {});
   void on_raised(const response& got, instant sent, std::uint64_t connection);
   void judge_move(std::uint64_t connection, std::string former);
+  [[nodiscard]] bool may_doubt();
   void confirm_over(std::uint64_t connection, std::int64_t ceiling, std::int64_t horizon);
   void ask_later(unique_function<void(bool)> done, std::uint64_t connection);
   void lost_touch(const failure& why);
@@ -130,10 +131,11 @@ class fence_keeper {
   instant looked_at_{};
   newcomer_facts said_;  // by the server, of itself
   std::string seen_;     // the incarnation, by the newest INFO
-  std::int64_t connected_replicas_ = 0, known_replicas_ = 0;
+  std::int64_t connected_replicas_ = 0, known_replicas_ = 0, listed_replicas_ = 0;
   alarm rest_;  // between two rounds that nobody has answered
   unsigned failures_ = 0;
-  std::optional<instant> unknown_since_;  // network time: a record of somebody whom we have never heard of
+  std::optional<instant> in_doubt_since_;  // network time: moved or lost? It cannot be told yet
+  std::string moved_from_, moved_to_;      // the incarnations, once that is known
   struct main_connection {
     std::uint64_t connection = 0;
     std::string incarnation;

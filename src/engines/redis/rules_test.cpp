@@ -261,6 +261,33 @@ TEST_F(RulesOfAnotherServersSlot, DecideNothing) {
   EXPECT_EQ(line_.say({"GET", "dislock:fence"}).text, before);
 }
 
+TEST_F(RulesOfAnotherServersSlot, AndTheCrowdedCaseDecidesNothingEither) {
+  const plain_terms terms{"dislock:", "lock:", house_words(rules_of("first")), "8", 30s, 30s};
+  const lock_want want{lock_name("b")};
+  std::uint64_t number = 10;
+  const auto ask_for = [&](std::string_view client) {
+    acquire_request r;
+    r.client = client_id(client);
+    r.wants = {&want, 1};
+    r.ttl = 20s;
+    r.wait = 60s;
+    ++number;
+    auto got = run(plain_acquire(terms, r, lock_id{{number, number}}, renewal_, 7));
+    last_ = unfolded(reply(got));
+    const auto s = step::read(last_, {});
+    return read_plain(got) ? "granted"
+           : s ? (got.is == reply::kind::bulk ? "crowded: " : "rules: ") + std::string(s->verdict())
+               : got.text;
+  };
+  stamp_ = incarnation;
+  ASSERT_EQ(ask_for("alice"), "granted");
+  ASSERT_EQ(ask_for("bob"), "rules: queued");
+  ASSERT_EQ(ask_for("carol"), "crowded: queued");
+  stamp_ = other_;
+  EXPECT_EQ(ask_for("dave"), "rules: moved");
+  EXPECT_EQ(line_.say({"ZCARD", "dislock:queue:b"}).number, 2);
+}
+
 TEST_F(RulesOfAnotherServersSlot, GoOnWhenItWasMoved) {
   ASSERT_EQ(raise("moved_from", former_), "done");
   EXPECT_EQ(closed_until(), past) << "as it was";

@@ -23,9 +23,11 @@ if seen then
 
   local clock = call('TIME')
   local now = clock[1] .. sub('00000' .. clock[2], -6)
+  local may_have_moved = false
   if sub(house, 3, 3) == '1' then  -- see step.lua
-    local behind = call('GETRANGE', tag .. 'fence', '160', '175')
-    if behind ~= '' then now = sixteen(now - behind) end
+    local fence = call('GETRANGE', tag .. 'fence', '0', '175')
+    if #fence > 160 then now = sixteen(now - sub(fence, 161)) end
+    may_have_moved = sub(fence, 1, 16) ~= sub(ARGV[1], 1, 16)
   end
 
   -- If it is the store that was away, everybody seems dead, and the rules find out.
@@ -53,7 +55,7 @@ if seen then
 
   local held_id, held_client, held_request, sent_to = sub(seen, 63, 94), match(seen, '^([^\n]*)\n([^\n]*)\n([^\n]*)\n', 128)
   local held_until = sixteen(sub(seen, 3, 18) + sub(seen, 51, 62))
-  local ordinary = sub(seen, 127, 127) == '1' and sub(house, 4, 4) == '0' and now <= ARGV[3] and held_until > now and
+  local ordinary = not may_have_moved and sub(seen, 127, 127) == '1' and sub(house, 4, 4) == '0' and now <= ARGV[3] and held_until > now and
                    (sent_to == '' or is_alive(sent_to))
 
   if ordinary and ARGV[4] == 'acquire' and ARGV[10] ~= '0' then

@@ -131,12 +131,12 @@ class redis_client::impl final : private lane_host, private subscriber_user {
     });
   }
 
-  void has_left(std::string_view incarnation, instant deadline, completion<bool> done) {
+  void ask_former(std::string_view incarnation, instant deadline, completion<departure> done) {
     const auto found = std::find_if(nodes_.begin(), nodes_.end(), [&](const auto& n) {
       return n.second->main.ready() && n.second->main.facts().incarnation().starts_with(incarnation);
     });
     if (home_slot_ < 0 || incarnation.empty() || found == nodes_.end()) {
-      boost::asio::post(wiring_.io, [done = std::move(done)]() mutable { done(false); });
+      boost::asio::post(wiring_.io, [done = std::move(done)]() mutable { done(departure::unknown); });
       return;
     }
     auto& asked = found->second->main;
@@ -145,7 +145,7 @@ class redis_client::impl final : private lane_host, private subscriber_user {
     auto* r = begin(
         {.connection = asked.number()}, deadline,
         [this, incarnation = std::string(incarnation), done = std::move(done)](const response& got) mutable {
-          done(got && got->items.size() == 4 && says_that_it_left(*got, incarnation));
+          done(got && got->items.size() == 4 ? departure_of(*got, incarnation) : departure::unknown);
         });
     if (!r) return;
     r->is_array = true;
@@ -216,11 +216,14 @@ class redis_client::impl final : private lane_host, private subscriber_user {
     const auto found = owner ? nodes_.find(*owner) : nodes_.end();
     return found != nodes_.end() ? &found->second->main : nullptr;
   }
-  [[nodiscard]] bool says_that_it_left(const reply& said, std::string_view incarnation) const {
+  [[nodiscard]] departure departure_of(const reply& said, std::string_view incarnation) const {
     const server_facts facts(said.at(0).text + "\r\n" + said.at(1).text);
     const auto owner = owner_id(said.at(2), static_cast<std::uint16_t>(home_slot_));
-    return facts.is_primary() && facts.incarnation().starts_with(incarnation) && !owner.empty() &&
-           !said.at(3).text.empty() && owner != said.at(3).text;
+    const auto& itself = said.at(3).text;
+    if (!facts.is_primary() || !facts.incarnation().starts_with(incarnation) || owner.empty() ||
+        itself.empty())
+      return departure::unknown;
+    return owner == itself ? departure::not_heard : departure::given_away;
   }
   [[nodiscard]] const lane* home() const {
     const auto* l = serving(home_slot_);
@@ -702,8 +705,8 @@ void redis_client::run(const target& to, const script_call& what, instant deadli
 void redis_client::subscribe(const std::vector<std::string>& channels) {
   impl_->subscribe(channels);
 }
-void redis_client::has_left(std::string_view incarnation, instant deadline, completion<bool> done) {
-  impl_->has_left(incarnation, deadline, std::move(done));
+void redis_client::ask_former(std::string_view incarnation, instant deadline, completion<departure> done) {
+  impl_->ask_former(incarnation, deadline, std::move(done));
 }
 void redis_client::reconnect(std::string_view why) {
   impl_->reconnect(why);

@@ -32,6 +32,13 @@ struct client_settings {
   reply_limits replies;
 };
 
+/// What the server of a slot says of it that is served by another one now.
+enum class departure : std::uint8_t {
+  given_away,  ///< it is the primary that it was, and the slot is another's
+  not_heard,   ///< it is, but takes the slot for its own: it was not told yet, or has been replaced
+  unknown,     ///< it is not there, or not what it was
+};
+
 /// Told what happens to the connections. No member may stop or destroy the client.
 class client_listener {
  public:
@@ -85,10 +92,9 @@ class redis_client {
   void call_together(const target& to, std::span<const command_words> commands, instant deadline,
                      completion<response> done);
   void run(const target& to, const script_call& what, instant deadline, completion<response> done);
-  /// `done(true)`: the node of a Cluster that had this incarnation (or one that begins so) is a primary under
-  /// it to this day, and says itself that the slot of the home key is served by another: the slot was moved
-  /// away, and not lost.
-  void has_left(std::string_view incarnation, instant deadline, completion<bool> done);
+  /// Asks the node of a Cluster that had this incarnation (or one that begins so) for the slot of the home
+  /// key: was it moved away, or lost?
+  void ask_former(std::string_view incarnation, instant deadline, completion<departure> done);
   /// More channels to listen to. `on_subscribed` follows.
   void subscribe(const std::vector<std::string>& channels);
   /// New connections in place of the present ones, which first get the answers that are under way: the

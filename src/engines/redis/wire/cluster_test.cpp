@@ -151,16 +151,16 @@ TEST_F(RedisCluster, HasTheServerOfOneKeyBeTheServer) {
       return ends.done >= done;
     });
   };
-  const auto left = [&](const std::string& incarnation) {
-    std::optional<bool> out;
-    c.client->has_left(incarnation.substr(0, 16), c.time.now() + 2s, [&](bool yes) { out = yes; });
+  const auto former = [&](const std::string& incarnation) {
+    std::optional<departure> out;
+    c.client->ask_former(incarnation.substr(0, 16), c.time.now() + 2s, [&](departure said) { out = said; });
     c.until([&] { return out.has_value(); });
-    return out == true;
+    return out.value_or(departure::unknown);
   };
   ASSERT_TRUE(load_until(100));
   const auto before = c.incarnations.back();
   const auto since = c.client->serving_since();
-  EXPECT_FALSE(left(before));
+  EXPECT_EQ(former(before), departure::not_heard);
 
   const auto slot = std::to_string(key_slot("move"));
   begin_move(slot, first, second);
@@ -168,7 +168,7 @@ TEST_F(RedisCluster, HasTheServerOfOneKeyBeTheServer) {
   const auto stopped_at = ends.done;
   c.until([&] { return false; }, 100ms);
   EXPECT_EQ(ends.done, stopped_at) << "though all keys are still there, but for the one that never is";
-  EXPECT_FALSE(left(before));
+  EXPECT_EQ(former(before), departure::not_heard);
   move_key(a, first, second);
   c.until([&] { return false; }, 50ms);
   move_key(b, first, second);
@@ -181,9 +181,9 @@ TEST_F(RedisCluster, HasTheServerOfOneKeyBeTheServer) {
   EXPECT_EQ(c.connected.size(), 2u);
   EXPECT_NE(c.incarnations.back(), before);
   EXPECT_NE(c.client->serving_since(), since);
-  EXPECT_TRUE(left(before));
-  EXPECT_FALSE(left(c.incarnations.back()));
-  EXPECT_FALSE(left(std::string(40, 'f'))) << "nobody has ever been that";
+  EXPECT_EQ(former(before), departure::given_away);
+  EXPECT_EQ(former(c.incarnations.back()), departure::not_heard);
+  EXPECT_EQ(former(std::string(40, 'f')), departure::unknown) << "nobody has ever been that";
   ASSERT_TRUE(c.until([&] { return ends.all() == made; }));
   EXPECT_EQ(ends.done, made) << "nothing was refused, and nothing was lost";
   EXPECT_EQ(c.ask({"GET", a})->text, std::to_string(made));
