@@ -34,7 +34,9 @@ class Node(Server):
         super().__init__(proxied=proxied, clock=SHIM)
         self.set_clock_by(ahead)
         self.bus = free_port()
-        self.flags = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1500", "--cluster-replica-validity-factor", "0", "--cluster-port", str(self.bus),
+        self.flags = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1500", "--cluster-replica-validity-factor", "0",
+                      "--cluster-migration-barrier", "9",  # nobody's replica goes over to another primary
+                      "--cluster-port", str(self.bus),
                       "--cluster-announce-ip", HOST, "--cluster-announce-port", str(self.place), "--cluster-announce-bus-port", str(self.bus))
 
     def start(self, primary=None):

@@ -196,7 +196,6 @@ function rule.acquire()
     l.dirty = true
     if not search then happened('queued', l.name, ask.client) end  -- else its replica says so, if it may stay
   end
-  counted.waiters = counted.waiters + 1
   redis.call('ZADD', key('waits', w.client), w.id, w.id)
   redis.call('PEXPIRE', key('waits', w.client), life(w.deadline + 3600000000))
   redis.call('ZADD', key('of', w.replica), w.id, w.id)

@@ -80,7 +80,6 @@ if seen then
       call('HSET', tag .. 'replicas', me, now)
       call('SET', tag .. 'waiter:' .. id, 'Ww' .. now .. deadline .. sub(record, 1, 76) .. '0000000000000000' .. me .. '\n' .. client ..
            '\n' .. name .. '\n' .. request .. '\n' .. metadata .. '\n', 'PX', an_hour_more)
-      call('HINCRBY', tag .. 'counts', 'waiters', '1')
       if seen_memo_at then
         keep(seen_memo_at, {print = sub(record, 77, 96), at = tonumber(now), kind = 'waiter', waiter = id}, deadline)
       end
@@ -133,7 +132,6 @@ if seen then
           end
         end
         call('SET', tag .. 'waiter:' .. waiter, 'Wg' .. sub(w, 3, 110) .. token .. sub(w, 127), 'PX', memory_ms)
-        call('HINCRBY', tag .. 'counts', 'waiters', '-1')
         call('SET', KEYS[1], 'CH' .. now .. now .. token .. sub(w, 35, 110) .. (behind and '1' or '0') .. client .. '\n' .. request ..
              '\n' .. sent_to .. '\n' .. metadata .. '\n', 'PX', an_hour_more)
         call('ZADD', tag .. 'by_end', stop, name)

@@ -34,15 +34,13 @@ for name, l in pairs(locks) do
   if l.waiting > 0 then looks[#looks + 1] = {name, digits(rule.next_look(l))} end
   rule.save(l)
 end
-for what, by in pairs(counted) do
-  if by ~= 0 then redis.call('HINCRBY', tag .. 'counts', what, by) end
-end
+if counted ~= 0 then redis.call('HINCRBY', tag .. 'counts', 'leases', counted) end
 rule.save_fence()
 if ask.verb == 'sweep' then
-  local c = redis.call('HMGET', tag .. 'counts', 'leases', 'waiters')
-  local row = out[2]
-  row[4], row[5], row[6] = redis.call('ZCARD', tag .. 'names'), tonumber(c[1] or 0), tonumber(c[2] or 0)
-  row[7] = redis.call('ZCARD', tag .. 'sessions')
+  local row, waiting = out[2], redis.call('ZCARD', tag .. 'graces')
+  for replica in pairs(beats) do waiting = waiting + redis.call('ZCARD', key('of', replica)) end
+  row[4], row[5] = redis.call('ZCARD', tag .. 'names'), tonumber(redis.call('HGET', tag .. 'counts', 'leases') or 0)
+  row[6], row[7] = waiting, redis.call('ZCARD', tag .. 'sessions')
 end
 return {digits(now), out, events, tellings, looks, cannot_grant or '', digits(soonest)}
 

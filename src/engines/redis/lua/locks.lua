@@ -120,10 +120,10 @@ function rule.list_plain(l)
   if l.count > 0 then
     l.known = rule.is_listed(l)
     rule.list(l, rule.next_end(l))
-    if not l.known then counted.leases = counted.leases + 1 end
+    if not l.known then counted = counted + 1 end
   elseif redis.call('ZREM', tag .. 'names', l.name) == 1 then
     redis.call('ZREM', tag .. 'by_end', l.name)
-    counted.leases = counted.leases - 1
+    counted = counted - 1
   end
 end
 -- Writes what has changed. A lock that is in use keeps its record for an hour beyond its leases; whoever waits looks at it
@@ -138,7 +138,7 @@ function rule.save(l)
       if not kept[at] and m.forget > now then rule.keep_memo(m, m.forget - ask.memory) end
     end
   end
-  counted.leases = counted.leases + l.count - l.were
+  counted = counted + l.count - l.were
   if rule.is_idle(l) then
     redis.call('DEL', key('lock', name), key('leases', name), key('ends', name), key('tokens', name), key('queue', name))
     redis.call('ZREM', tag .. 'names', name)

@@ -39,7 +39,6 @@ function rule.leave_queues(w)
   redis.call('ZREM', key('waits', w.client), w.id)
   redis.call('ZREM', w.attached and key('of', w.replica) or tag .. 'graces', w.id)
   if w.session then redis.call('ZREM', key('bound_waiters', w.session), w.id) end
-  counted.waiters = counted.waiters - 1
   return left
 end
 -- Tells the replica that speaks for the waiter. Not what: that it asks for.

@@ -10,7 +10,7 @@
 
 local events, told = {}, {}      -- what happened; what waiters of the asking replica are to be told
 local locks, waiters, sessions, beats = {}, {}, {}, nil  -- what this step has looked at
-local counted = {waiters = 0, leases = 0}  -- by how much there are more or less of them now
+local counted = 0  -- by how many leases there are more or less now
 local grants_left, drops_left = 64, 256
 local NEVER = 9007199254740991
 
