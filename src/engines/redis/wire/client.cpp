@@ -4,10 +4,9 @@
 #include "base/log.hpp"
 #include "engines/redis/wire/command.hpp"
 #include "engines/redis/wire/lane.hpp"
-#include "engines/redis/wire/question.hpp"
+#include "engines/redis/wire/map_reader.hpp"
 #include "engines/redis/wire/retry.hpp"
 #include "engines/redis/wire/sentinels.hpp"
-#include "engines/redis/wire/slots.hpp"
 #include "engines/redis/wire/subscriber.hpp"
 #include "engines/redis/wire/tls.hpp"
 
@@ -19,10 +18,7 @@
 namespace dislock::redis {
 namespace {
 
-using namespace std::chrono_literals;
-
 constexpr unsigned redirects_at_once = 5;  // more look like a circle: then with a rest in between
-constexpr duration map_pause = 100ms;      // between two readings of the slot map
 constexpr std::size_t kept_words = 4096;   // a request that grew larger gives its memory back
 
 std::vector<script> prepare(std::vector<std::string>& bodies) {
@@ -33,7 +29,7 @@ std::vector<script> prepare(std::vector<std::string>& bodies) {
 
 }  // namespace
 
-class redis_client::impl final : private lane_host, private subscriber_user {
+class redis_client::impl final : private lane_host, private subscriber_user, private map_reader_user {
  public:
   impl(boost::asio::io_context& io, const clock& time, client_settings settings,
        std::unique_ptr<boost::asio::ssl::context> tls, client_listener& listener)
@@ -53,9 +49,11 @@ class redis_client::impl final : private lane_host, private subscriber_user {
         deadline_alarm_(io, time, [this] { on_deadline(); }),
         rest_alarm_(io, time, [this] { on_rested(); }),
         message_alarm_(io, time, [this] { listen(); }),
-        map_alarm_(io, time, [this] { read_map(); }),
         self_(std::make_shared<impl*>(this)) {
-    if (is_cluster()) return;
+    if (is_cluster()) {
+      map_reader_ = std::make_unique<map_reader>(wiring_, static_cast<map_reader_user&>(*this));
+      return;
+    }
     if (settings_.url.what == store_url::kind::sentinel)
       sentinels_ = std::make_unique<sentinels>(wiring_, [this](const address& to) { on_moved(to); });
     single_ = std::make_unique<node>(wiring_, static_cast<lane_host&>(*this),
@@ -66,14 +64,14 @@ class redis_client::impl final : private lane_host, private subscriber_user {
   void start() {
     if (sentinels_) sentinels_->start();
     if (single_) single_->main.wake();
-    if (is_cluster()) read_map();
+    if (map_reader_) map_reader_->begin();
   }
 
   void stop() {
     if (std::exchange(stopped_, true)) return;
-    for (auto* a : {&deadline_alarm_, &rest_alarm_, &message_alarm_, &map_alarm_}) a->silence();
+    for (auto* a : {&deadline_alarm_, &rest_alarm_, &message_alarm_}) a->silence();
     messages_.detach();
-    map_question_.reset();
+    if (map_reader_) map_reader_->stop();
     sentinels_.reset();
     each_node([](node& n) {
       n.main.stop();
@@ -174,7 +172,7 @@ class redis_client::impl final : private lane_host, private subscriber_user {
   [[nodiscard]] std::string trouble() const {
     if (stopped_) return "stopped";
     if (single_) return single_->main.trouble();
-    if (!map_) return map_trouble_;
+    if (!map_) return map_reader_->trouble();
     if (!down_.empty()) return down_;
     if (home_slot_ >= 0) {
       const auto* owner = map_->owner(static_cast<std::uint16_t>(home_slot_));
@@ -380,7 +378,7 @@ class redis_client::impl final : private lane_host, private subscriber_user {
     r.on = nullptr;
     r.where = request::place::waiting;
     parked_.push_back(r);
-    read_map_soon();
+    map_reader_->begin_soon();
   }
 
   node* node_for(const request& r) {
@@ -432,7 +430,7 @@ class redis_client::impl final : private lane_host, private subscriber_user {
 
   void on_lost(lane& l, std::string_view why) override {
     if (sentinels_) sentinels_->doubt();
-    if (is_cluster()) read_map_soon();
+    if (map_reader_) map_reader_->begin_soon();
     if (l.kind() != lane_kind::main) return;
     log::warn("redis", "connection lost", {{"server", l.peer().text()}, {"reason", why}});
     if (home_slot_ < 0 || l.number() == home_by_) listener_.on_lost(l.peer(), why);
@@ -442,7 +440,7 @@ class redis_client::impl final : private lane_host, private subscriber_user {
     if (sentinels_) sentinels_->doubt();
     log::debug("redis", "no connection", {{"server", l.peer().text()}, {"reason", why}});
     if (is_cluster()) {
-      read_map_soon();
+      map_reader_->begin_soon();
       keep_or_reroute(l);
     }
   }
@@ -470,7 +468,7 @@ class redis_client::impl final : private lane_host, private subscriber_user {
       case verdict::wrong_server:
         r.trouble = l.peer().text() + ": " + refused.text;
         if (sentinels_) sentinels_->doubt();
-        if (is_cluster()) read_map_soon();
+        if (map_reader_) map_reader_->begin_soon();
         l.resubmit(r);
         return l.replace(refused.text);
       case verdict::busy:
@@ -486,7 +484,7 @@ class redis_client::impl final : private lane_host, private subscriber_user {
         if (!is_cluster()) break;
         r.trouble = l.peer().text() + ": " + refused.text;
         if (judge(refused) == verdict::cluster_down) down_ = r.trouble;
-        read_map_soon();
+        map_reader_->begin_soon();
         return rest(r);
       case verdict::deliver:
         break;
@@ -499,7 +497,7 @@ class redis_client::impl final : private lane_host, private subscriber_user {
     if (!ask) {
       if (map_) map_->assign(to.slot, to.to);
       tell_home_soon();
-      read_map_soon();
+      map_reader_->begin_soon();
     }
     // One that no other may answer cannot follow; who asked it is told after a rest.
     if (++r.redirects > redirects_at_once || r.only != 0) return rest(r);
@@ -531,56 +529,12 @@ class redis_client::impl final : private lane_host, private subscriber_user {
     });
   }
 
-  void read_map_soon() {
-    if (!is_cluster() || stopped_ || map_question_ || map_alarm_.at() != never) return;
-    map_alarm_.set(std::max(wiring_.time.now(), map_after_));
+  void name_nodes(std::vector<address>& connected, std::vector<address>& others) const override {
+    for (const auto& [where, n] : nodes_) (n->main.ready() ? connected : others).push_back(where);
   }
 
-  void read_map() {
-    if (stopped_) return;
-    map_candidates_.clear();
-    const auto add = [&](const address& a) {
-      if (std::find(map_candidates_.begin(), map_candidates_.end(), a) == map_candidates_.end())
-        map_candidates_.push_back(a);
-    };
-    // The last is asked first. One that is connected and well probably knows; not always the same one.
-    for (const auto& seed : settings_.url.places) add(seed);
-    std::shuffle(map_candidates_.begin(), map_candidates_.end(), wiring_.random);
-    std::vector<address> connected;
-    for (const auto& [where, n] : nodes_) (n->main.ready() ? connected : map_candidates_).push_back(where);
-    std::shuffle(connected.begin(), connected.end(), wiring_.random);
-    map_candidates_.insert(map_candidates_.end(), connected.begin(), connected.end());
-    ask_for_map();
-  }
-
-  void ask_for_map() {
-    if (map_candidates_.empty()) {
-      map_question_.reset();
-      map_after_ = wiring_.time.now() + rest_after(++map_failures_, wiring_.chance());
-      return map_alarm_.set(map_after_);
-    }
-    const auto asked = map_candidates_.back();
-    map_candidates_.pop_back();
-    static constexpr std::string_view command[] = {"CLUSTER", "SLOTS"};
-    map_question_ =
-        std::make_unique<question>(wiring_, settings_.url.login, asked, std::span(command),
-                                   [this, asked](question::result got) { on_map(asked, std::move(got)); });
-  }
-
-  void on_map(const address& asked, question::result&& got) {
-    auto map = got ? slot_map::from(*got, asked) : std::nullopt;
-    if (!map) {
-      map_trouble_ = asked.text() + ": " + (got ? "knows no slots" : got.error().why);
-      return ask_for_map();
-    }
-    map_question_.reset();
-    map_failures_ = 0;
-    map_after_ = wiring_.time.now() + map_pause;
-    map_ = std::move(*map);
-    adopt_map();
-  }
-
-  void adopt_map() {
+  void on_map(slot_map&& map) override {
+    map_ = std::move(map);
     for (const auto& where : map_->nodes()) node_at(where).main.wake();
     request_list homeless;
     for (auto it = nodes_.begin(); it != nodes_.end();) {
@@ -656,15 +610,11 @@ class redis_client::impl final : private lane_host, private subscriber_user {
   std::map<address, std::unique_ptr<node>> nodes_;  // of the Cluster
   std::optional<slot_map> map_;
   std::string down_;  // what the Cluster said last, if that was that it is down
-  std::unique_ptr<question> map_question_;
-  std::vector<address> map_candidates_;
-  std::string map_trouble_ = "not connected yet";
-  unsigned map_failures_ = 0;
-  instant map_after_{};
+  std::unique_ptr<map_reader> map_reader_;
 
   subscriber messages_;
   unsigned message_failures_ = 0;
-  alarm deadline_alarm_, rest_alarm_, message_alarm_, map_alarm_;
+  alarm deadline_alarm_, rest_alarm_, message_alarm_;
   bool stopped_ = false, delivery_posted_ = false;
   std::shared_ptr<impl*> self_;  // for what was posted: null after the end
 };
