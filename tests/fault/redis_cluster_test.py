@@ -194,8 +194,8 @@ def moves(count, seed):
             keys, longest = max(keys, moved), max(longest, took)
             worst = max(worst, load.wait_for_grants(RECOVERY))
             for which in (0, 1):
-                health = load.health(which)
-                assert health["status"] == "ok", f"after move {number + 1}{' to a node that has just come' if number == count // 2 else ''}: {health}"
+                what = f"health after move {number + 1}{' to a node that has just come' if number == count // 2 else ''}"
+                eventually(lambda which=which: load.health(which)["status"] == "ok", 2, what=what)
             time.sleep(dice.uniform(0, 0.5))
         violations = patient.finish() + load.end()
         print(f"  {count} moves of up to {keys} keys, each within {longest * 1000:.0f} ms; grants at most {worst * 1000:.0f} ms later; {load.summary()}", flush=True)

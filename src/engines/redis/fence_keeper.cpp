@@ -6,6 +6,7 @@
 #include "engines/redis/wire/slots.hpp"
 
 #include <algorithm>
+#include <iterator>
 
 namespace dislock::redis {
 namespace {
@@ -116,6 +117,17 @@ void fence_keeper::on_info(const response& got) {
   said_ = {
       std::chrono::seconds(said.number("uptime_in_seconds")), said.number("second_repl_offset") != -1, {}};
   const auto* main = client_.facts();
+  if (settings_.cluster && main && main->run_id() != said.run_id()) {
+    // The slot has another server since it was asked.
+    if (waiting_.empty()) {
+      running_ = false;
+      looked_at_ = {};
+      return;
+    }
+    served_.swap(waiting_);
+    out_of_touch_ = true;
+    return finish(false);
+  }
   if (!said.is_primary() || seen_.empty() || (main && main->incarnation() != seen_)) {
     served_.swap(waiting_);
     renew_connections(said.is_primary() ? "the store has another incarnation" : "not a primary any more");
@@ -246,6 +258,8 @@ void fence_keeper::judge_move(std::uint64_t connection, std::string former) {
     if (!doubt.empty()) {
       log::warn("redis", "the slot has another server: what that may have lost is waited for",
                 {{"reason", doubt}});
+      moved_from_.clear();
+      give_up_decisions();
       return raise_over(connection, "lost", former);
     }
     log::info("redis", "the slot was moved to another server");
@@ -265,6 +279,18 @@ void fence_keeper::judge_move(std::uint64_t connection, std::string former) {
           : what == departure::not_heard ? "the one before says that it has it"
                                          : "the one before is not there, or not what it was");
   });
+}
+
+// What somebody wants secured was decided before the store lost what it may have lost.
+void fence_keeper::give_up_decisions() {
+  std::vector<wish> given_up;
+  for (auto* list : {&served_, &waiting_}) {
+    const auto from =
+        std::stable_partition(list->begin(), list->end(), [](const wish& w) { return w.connection == 0; });
+    std::move(from, list->end(), std::back_inserter(given_up));
+    list->erase(from, list->end());
+  }
+  for (auto& w : given_up) w.done(false);
 }
 
 // Whether to ask again in a moment.

@@ -112,6 +112,7 @@ class fence_keeper {
   void raise_over(std::uint64_t connection, std::string_view fate = {}, std::string_view former = {});
   void on_raised(const response& got, instant sent, std::uint64_t connection);
   void judge_move(std::uint64_t connection, std::string former);
+  void give_up_decisions();
   [[nodiscard]] bool may_doubt();
   void confirm_over(std::uint64_t connection, std::int64_t ceiling, std::int64_t horizon);
   void ask_later(unique_function<void(bool)> done, std::uint64_t connection);

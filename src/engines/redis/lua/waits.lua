@@ -6,13 +6,13 @@ function rule.detach()
   for _, want in ipairs(w.wants) do rule.lock_at(want.name) end
   if w.state ~= 'waiting' or w.epoch ~= ask.epoch or not w.attached then return {'done', 0} end
   w.attached = false
+  redis.call('ZREM', key('of', w.replica), w.id)
   if not w.remembered then
     rule.drop(w, rule.why_of('request_cancelled'), 'cancelled', 'disconnected')
     return {'done', 1}
   end
   w.grace_end = now + ask.grace
   local at = w.grace_end < w.deadline and w.grace_end or w.deadline
-  redis.call('ZREM', key('of', w.replica), w.id)
   redis.call('ZADD', tag .. 'graces', digits(at), w.id)
   rule.keep_waiter(w)
   return {'done', 2, at}
