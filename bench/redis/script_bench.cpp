@@ -128,8 +128,7 @@ class our_calls {
  private:
   const bool remembered_;
   const std::string digest_ = redis::sha1_hex(std::string(redis::table_script));
-  const redis::plain_terms terms_{"dislock:",
-                                  "lock:",
+  const redis::plain_terms terms_{"dislock:", "lock:",
                                   redis::house_words({.side_prefix = "dislock:",
                                                       .canonical_prefix = "lock:",
                                                       .replica = "0123456789abcdef",
@@ -140,9 +139,7 @@ class our_calls {
                                                       .covered = 30s,
                                                       .queue_max = 10'000,
                                                       .callers_are_here = true}),
-                                  "8",
-                                  30s,
-                                  30s};
+                                  30s, 30s};
   system_secrets secrets_;
 };
 

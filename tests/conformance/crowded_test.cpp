@@ -82,7 +82,7 @@ class Crowded : public testing::Test {
               .callers_are_here = callers_are_here && replica == "first"};
     }
     [[nodiscard]] plain_terms terms_of(std::string_view replica) const {
-      return {prefix, shown, house_words(rules_of(replica)), std::to_string(prefix.size()), 1s, 30s};
+      return {prefix, shown, house_words(rules_of(replica)), 1s, 30s};
     }
   };
   struct known_lease {
@@ -191,7 +191,7 @@ class Crowded : public testing::Test {
     r.wants = {&want, 1};
     r.ttl = milliseconds(500 + upto(20'000));
     r.wait = chance(8) ? 0s : chance(3) ? milliseconds(1 + upto(2000)) : 60s;
-    if (chance(5)) r.metadata = R"({"job":7})";
+    if (chance(5)) r.metadata = chance(2) ? R"({"job":7})" : "{\n\"job\":\n7}\n";
     const auto number = ++ids_;
     clients_.resize(number + 1);
     clients_[number] = client;

@@ -65,7 +65,7 @@ duration keep_for(const plain_terms& terms) {
 // Where a record has the client, counted from one.
 constexpr std::int64_t client_at = 147;
 // Where the common part has it, counted from zero.
-constexpr std::size_t patient_at = 4;
+constexpr std::size_t patient_at = 8;
 
 void add_keys(script_words& out, const plain_terms& terms, lock_name name) {
   out.key({terms.side_prefix, "lock:", name.view()}).key({terms.canonical_prefix, name.view()});
@@ -124,7 +124,7 @@ script_words script_words::patient() const {
 }
 
 std::string house_words(const house_rules& rules) {
-  std::string out;
+  std::string out(padded<3>(rules.side_prefix.size()));
   for (const bool flag :
        {rules.callers_are_here, rules.exclusive_failover, rules.cluster, rules.plain_counter, false})
     out += flag ? '1' : '0';
@@ -158,11 +158,10 @@ script_words plain_acquire(const plain_terms& terms, const acquire_request& r, l
   add_memo(out, terms, name, r.client, r.request);
   add_last_key(out, terms);
   const auto life = in_ms(r.ttl) + 1;  // the store counts it from its own millisecond
-  const secret_text id_text(id);
-  out.word({terms.house_rules}).word({"acquire"}).word({terms.prefix_length}).word({id_text});
-  out.word({decimal(life)}).word({decimal(life + in_ms(keep_for(terms)))});
-  out.word({padded<12>(static_cast<std::uint64_t>(r.ttl.count())), id_text, secret_text(renewal),
+  out.word({"a", terms.house_rules});
+  out.word({padded<12>(static_cast<std::uint64_t>(r.ttl.count())), secret_text(id), secret_text(renewal),
             padded<20>(print), r.client.view(), "\n", r.request.view(), "\n", r.metadata, "\n"});
+  out.word({decimal(life)}).word({decimal(life + in_ms(keep_for(terms)))});
   out.word({decimal(r.wait.count())});
   return out;
 }
@@ -174,11 +173,11 @@ script_words plain_release(const plain_terms& terms, const release_request& r, s
   add_keys(out, terms, lease.name);
   add_memo(out, terms, lease.name, r.client, r.request);
   add_last_key(out, terms);
-  out.word({terms.house_rules}).word({"release"}).word({terms.prefix_length}).word({secret_text(lease.id)});
-  add_client(out, r.client);
+  out.word({"r", terms.house_rules}).word({secret_text(lease.id)});
   const auto call_length = r.client.view().size() + 1 + r.request.view().size();
   out.word({r.client.view(), "\n", r.request.view(), padded<3>(call_length), padded<20>(print),
             instant_text(at), "T"});
+  add_client(out, r.client);
   return out;
 }
 
@@ -188,7 +187,7 @@ script_words plain_renew(const plain_terms& terms, const renew_request& r) {
   add_keys(out, terms, lease.name);
   out.key({terms.side_prefix, "fence"});
   add_last_key(out, terms);
-  out.word({terms.house_rules}).word({"renew"}).word({terms.prefix_length});
+  out.word({"n", terms.house_rules});
   out.word({secret_text(lease.id)}).word({secret_text(lease.renewal)});
   add_client(out, r.client);
   if (r.ttl) {

@@ -38,7 +38,6 @@ class script_words {
 struct plain_terms {
   std::string side_prefix, canonical_prefix;
   std::string house_rules;  ///< as `house_words` makes it
-  std::string prefix_length;
   duration request_memory{};
   duration longest{};  ///< of the ttls: the end of such a lease is covered by the horizon that goes with the
                        ///< ceiling of its token (see fence_keeper)
@@ -46,7 +45,7 @@ struct plain_terms {
   std::string nothing{};  ///< on a Cluster, a key that never exists; see lua/plain.lua
 };
 
-/// What every plain call is told, as lua/plain.lua reads it.
+/// What every plain call is told after its verb, as lua/plain.lua reads it.
 [[nodiscard]] std::string house_words(const house_rules& rules);
 
 /// An exclusive lease of its own, with nothing that has to be kept beside it.

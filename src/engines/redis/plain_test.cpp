@@ -88,8 +88,7 @@ class PlainCase : public testing::Test {
   test_redis server_;
   test_line line_;
   std::string digest_;
-  const plain_terms terms_{"dislock:",
-                           "lock:",
+  const plain_terms terms_{"dislock:", "lock:",
                            house_words({.side_prefix = "dislock:",
                                         .canonical_prefix = "lock:",
                                         .replica = "0123456789abcdef",
@@ -99,9 +98,7 @@ class PlainCase : public testing::Test {
                                         .ahead = 2s,
                                         .covered = 30s,
                                         .queue_max = 100}),
-                           "8",
-                           30s,
-                           30s};
+                           30s, 30s};
   const lock_id id_{{1, 2}};
   const renewal_token renewal_{{3, 4}};
 };

@@ -202,7 +202,7 @@ TEST_F(Rules, AFullStoreStillRenewsThePlainCase) {
   r.client = client_id("alice");
   r.wants = {&want, 1};
   r.ttl = 20s;
-  const plain_terms terms{"dislock:", "lock:", house_words(rules_of("first")), "8", 30s, 30s};
+  const plain_terms terms{"dislock:", "lock:", house_words(rules_of("first")), 30s, 30s};
   ASSERT_TRUE(read_plain(run(plain_acquire(terms, r, alice_, renewal_, 7))));
   line_.say({"CONFIG", "SET", "maxmemory", "1"});
   const lease_proof proof{lock_name("a"), alice_, {}};
@@ -218,7 +218,7 @@ TEST_F(Rules, ThePlainCaseEndsWithinTheConfirmedHorizon) {
   acquire_request r;
   r.client = client_id("alice");
   r.wants = {&want, 1};
-  const plain_terms terms{"dislock:", "lock:", house_words(rules_of("first")), "8", 30s, 30s};
+  const plain_terms terms{"dislock:", "lock:", house_words(rules_of("first")), 30s, 30s};
   r.ttl = 20s;
   EXPECT_FALSE(read_plain(run(plain_acquire(terms, r, alice_, renewal_, 7))));
   EXPECT_EQ(release("first", alice_), "done")
@@ -262,7 +262,7 @@ TEST_F(RulesOfAnotherServersSlot, DecideNothing) {
 }
 
 TEST_F(RulesOfAnotherServersSlot, AndTheCrowdedCaseDecidesNothingEither) {
-  const plain_terms terms{"dislock:", "lock:", house_words(rules_of("first")), "8", 30s, 30s};
+  const plain_terms terms{"dislock:", "lock:", house_words(rules_of("first")), 30s, 30s};
   const lock_want want{lock_name("b")};
   std::uint64_t number = 10;
   const auto ask_for = [&](std::string_view client) {

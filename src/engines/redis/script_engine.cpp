@@ -41,7 +41,6 @@ script_engine::script_engine(loop& where, const clock& time, redis_engine_option
   plain_ = {prefixes_.own,
             prefixes_.canonical,
             house_words(house()),
-            std::to_string(prefixes_.own.size()),
             options_.request_memory,
             options_.plant_plain_counter ? duration() : std::min(options_.failover.quarantine, longest_plain),
             options_.failover.quarantine + ceiling_ahead,

@@ -2,10 +2,10 @@
 --
 -- Whatever is as ordinary as that is kept as text, by the rules too; everything else is packed. Instants and tokens have 16 digits.
 --
--- A lock that is held by one exclusive lease of its own: 'C'; H, or R where the owner has shown that he knows; since when the ttl
+-- A lock that is held by one exclusive lease of its own: 'C'; how often the owner was told of it (1 digit); since when the ttl
 -- counts, when it was granted, the token; the ttl (12); lock id and renewal token (32 each); 1 if others wait for it, or 0; client,
--- request id, the replica that has not taken the grant yet, and metadata, each with a line end. Up to the renewal token that is
--- the record of a plain lease, but the memo of its call is in a key of its own.
+-- request id, the replica that has not taken the grant yet, and metadata, each with a line end. From there on up to the
+-- renewal token that is the record of a plain lease, but the memo of its call is in a key of its own.
 --
 -- A waiter for such a lock: 'W'; w (waits) or g (granted); since when, and until when; the ttl (12); lock id and renewal token (32
 -- each); the token, or zeros; the replica that speaks for it, client, lock, request id and metadata, each with a line end.
@@ -24,7 +24,7 @@ function rule.crowd_lock(name, raw)
   local client, request, sent_to, metadata = string.match(raw, '^([^\n]*)\n([^\n]*)\n([^\n]*)\n(.*)\n$', 128)
   local lease = {id = string.sub(raw, 63, 94), renewal = string.sub(raw, 95, 126), token = number(35, 50), client = client,
                  mode = 'exclusive', permits = 1, at = number(19, 34), stop = number(3, 18) + number(51, 62), ttl = number(51, 62),
-                 delay = 0, limit = NEVER, holds = 1, told = string.sub(raw, 2, 2) == 'R' and 1 or 0,
+                 delay = 0, limit = NEVER, holds = 1, told = number(2, 2),
                  memos = request ~= '' and {memo_key(name, client, request)} or nil, sent_to = sent_to ~= '' and sent_to or nil,
                  metadata = metadata ~= '' and metadata or nil}
   return {mode = 'exclusive', limit = 0, used = 0, count = 1, delay = 0, latest = lease.token, holder = lease,
@@ -34,12 +34,12 @@ end
 function rule.crowd_lock_text(l)
   local lease = l.holder
   if not lease or l.delay > 0 or l.limit > 0 or (l.waiting > 0 and l.tangled) or lease.session or lease.auto or lease.provisional or
-     lease.delay > 0 or lease.limit ~= NEVER or lease.holds ~= 1 or lease.told > 1 or #(lease.memos or {}) > 1 or
+     lease.delay > 0 or lease.limit ~= NEVER or lease.holds ~= 1 or lease.told > 9 or #(lease.memos or {}) > 1 or
      lease.token ~= l.latest or lease.ttl >= 1000000000000 or lease.stop == NEVER then
     return nil
   end
   local request = request_of(lease.memos and lease.memos[1], l.name, lease.client)
-  return request and 'C' .. (lease.told == 1 and 'R' or 'H') .. sixteen(lease.stop - lease.ttl) .. sixteen(lease.at) ..
+  return request and 'C' .. string.format('%.0f', lease.told) .. sixteen(lease.stop - lease.ttl) .. sixteen(lease.at) ..
          sixteen(lease.token) .. string.format('%012.0f', lease.ttl) .. lease.id .. lease.renewal .. (l.waiting > 0 and '1' or '0') ..
          lease.client .. '\n' .. request .. '\n' .. (lease.sent_to or '') .. '\n' .. (lease.metadata or '') .. '\n'
 end

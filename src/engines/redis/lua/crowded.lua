@@ -15,19 +15,21 @@
 --      lock id and renewal token (32 each); the clients before and now and the lock, each with a line end
 if seen then
   local call, sub, match = redis.call, string.sub, string.match
-  local house, of_tag = ARGV[2], ARGV[5]
-  local tag, name = sub(KEYS[1], 1, of_tag), sub(KEYS[1], of_tag + 6)
-  local lapse = sub(house, 30, 41)
-  local me, memory_ms = match(house, '^([^\n]*)\n([^\n]*)', 76)
+  local words, record_at = ARGV, KEYS[1]
+  local house = words[2]
+  local verb, tag_ends = sub(house, 1, 1), sub(house, 2, 4)
+  local tag, name = sub(record_at, 1, tag_ends), sub(record_at, tag_ends + 6)
+  local lapse = sub(house, 34, 45)
+  local me, memory_ms = match(house, '^([^\n]*)\n([^\n]*)', 80)
   local function sixteen(number) return string.format('%016.0f', number) end
 
   local clock = call('TIME')
   local now = clock[1] .. sub('00000' .. clock[2], -6)
   local may_have_moved = false
-  if sub(house, 3, 3) == '1' then  -- see step.lua
+  if sub(house, 7, 7) == '1' then  -- see step.lua
     local fence = call('GETRANGE', tag .. 'fence', '0', '175')
     if #fence > 160 then now = sixteen(now - sub(fence, 161)) end
-    may_have_moved = sub(fence, 1, 16) ~= sub(ARGV[1], 1, 16)
+    may_have_moved = sub(fence, 1, 16) ~= sub(words[1], 1, 16)
   end
 
   -- If it is the store that was away, everybody seems dead, and the rules find out.
@@ -41,7 +43,7 @@ if seen then
   -- It stays where it is until it is granted.
   local function waits_plainly(w) return sub(w, 1, 2) == 'Ww' and sub(w, 19, 34) > now and is_alive(match(w, '^[^\n]*', 127)) end
   local function keep(at, memo, forget)
-    memo.forget = forget + sub(house, 18, 29)
+    memo.forget = forget + sub(house, 22, 33)
     call('SET', at, cmsgpack.pack(memo), 'PX', string.format('%.0f', math.ceil((memo.forget - now) / 1000) + 1))
   end
   -- When somebody has to look again on behalf of those who wait.
@@ -55,11 +57,11 @@ if seen then
 
   local held_id, held_client, held_request, sent_to = sub(seen, 63, 94), match(seen, '^([^\n]*)\n([^\n]*)\n([^\n]*)\n', 128)
   local held_until = sixteen(sub(seen, 3, 18) + sub(seen, 51, 62))
-  local ordinary = not may_have_moved and sub(seen, 127, 127) == '1' and sub(house, 4, 4) == '0' and now <= ARGV[3] and held_until > now and
+  local ordinary = not may_have_moved and sub(seen, 127, 127) == '1' and sub(house, 8, 8) == '0' and now <= words[3] and held_until > now and
                    (sent_to == '' or is_alive(sent_to))
 
-  if ordinary and ARGV[4] == 'acquire' and ARGV[10] ~= '0' then
-    local record = ARGV[9]
+  if ordinary and verb == 'a' and words[7] ~= '0' then
+    local record, wait = words[4], words[7]
     local client, request, metadata = match(record, '^([^\n]*)\n([^\n]*)\n(.*)\n$', 97)
     local queue, waits = tag .. 'queue:' .. name, tag .. 'waits:' .. client
     local first = call('ZRANGE', queue, '0', '0')[1]
@@ -67,11 +69,11 @@ if seen then
     local head = got and got[3]
     -- A client that waits for something else, or whom somebody waits for, may close a cycle.
     if head and got[1] == held_id and waits_plainly(head) and held_client ~= client and
-       call('EXISTS', waits, tag .. 'waits:' .. held_client) == 0 and call('ZCARD', queue) < tonumber(sub(house, 66, 75)) then
+       call('EXISTS', waits, tag .. 'waits:' .. held_client) == 0 and call('ZCARD', queue) < tonumber(sub(house, 70, 79)) then
       local id = got[2] and sixteen(got[2] + 1) or now
       if id < now then id = now end
-      local deadline = sixteen(now + ARGV[10])
-      local an_hour_more = string.format('%.0f', math.ceil(ARGV[10] / 1000) + 3600001)
+      local deadline = sixteen(now + wait)
+      local an_hour_more = string.format('%.0f', math.ceil(wait / 1000) + 3600001)
       call('SET', tag .. 'arrivals', id)
       call('ZADD', queue, id, id)
       call('ZADD', waits, id, id)
@@ -87,15 +89,15 @@ if seen then
              client .. '\n' .. name .. '\n'
     end
 
-  elseif ordinary and ARGV[4] == 'release' and held_id == ARGV[6] then
+  elseif ordinary and verb == 'r' and held_id == words[4] then
     local queue = tag .. 'queue:' .. name
-    local waiting = (ARGV[7] == '' or held_client .. '\n' == ARGV[7]) and call('ZRANGE', queue, '0', '1') or {}
+    local waiting = (words[6] == '' or held_client .. '\n' == words[6]) and call('ZRANGE', queue, '0', '1') or {}
     local held_memo_at = held_request ~= '' and tag .. 'm:' .. name .. '\n' .. held_client .. '\n' .. held_request
     local got = waiting[1] and call('MGET', tag .. 'fence', tag .. 'waiter:' .. waiting[1], tag .. 'waiter:' .. (waiting[2] or ''),
                                     held_memo_at or tag)
     local fence, w, behind, memo = got and got[1], got and got[2], got and got[3], held_memo_at and got and got[4]
     if fence and w and waits_plainly(w) and (not waiting[2] or (behind and waits_plainly(behind))) and
-       sub(w, 35, 46) <= sub(house, 54, 65) and (not memo or sub(memo, 1, 1) ~= 'S') and sub(fence, 1, 16) == sub(ARGV[1], 1, 16) and
+       sub(w, 35, 46) <= sub(house, 58, 69) and (not memo or sub(memo, 1, 1) ~= 'S') and sub(fence, 1, 16) == sub(words[1], 1, 16) and
        sub(fence, 97, 112) <= now then
       local last, ceiling = sub(fence, 17, 32), sub(fence, 49, 64)
       local token = last < now and now or sixteen(last + 1)
@@ -112,7 +114,7 @@ if seen then
         if sent_to ~= '' then call('DEL', tag .. 'sent:' .. held_id) end
         call('SET', KEYS[2], id, 'PX', life)
         call('SETRANGE', tag .. 'fence', '16', token)
-        sent_to = sub(house, 1, 1) == '1' and replica == me and '' or replica
+        sent_to = sub(house, 5, 5) == '1' and replica == me and '' or replica
         if sent_to ~= '' then call('SET', tag .. 'sent:' .. id, sent_to, 'PX', life) end
         if memo then
           memo = cmsgpack.unpack(memo)
@@ -120,7 +122,7 @@ if seen then
           if memo.slots then keep(held_memo_at, memo, now) end
         end
         if seen_memo_at then
-          keep(seen_memo_at, {print = sub(ARGV[9], -37, -18), at = tonumber(now), kind = 'done', what = {{1, 1, 0}}}, now)
+          keep(seen_memo_at, {print = sub(words[5], -37, -18), at = tonumber(now), kind = 'done', what = {{1, 1, 0}}}, now)
         end
         if request ~= '' then
           local its_memo_at = tag .. 'm:' .. name .. '\n' .. client .. '\n' .. request
@@ -132,7 +134,7 @@ if seen then
           end
         end
         call('SET', tag .. 'waiter:' .. waiter, 'Wg' .. sub(w, 3, 110) .. token .. sub(w, 127), 'PX', memory_ms)
-        call('SET', KEYS[1], 'CH' .. now .. now .. token .. sub(w, 35, 110) .. (behind and '1' or '0') .. client .. '\n' .. request ..
+        call('SET', record_at, 'C0' .. now .. now .. token .. sub(w, 35, 110) .. (behind and '1' or '0') .. client .. '\n' .. request ..
              '\n' .. sent_to .. '\n' .. metadata .. '\n', 'PX', an_hour_more)
         call('ZADD', tag .. 'by_end', stop, name)
         if behind then call('PEXPIRE', queue, an_hour_more) end

@@ -53,24 +53,24 @@ end
 -- As such calls are asked of the rules.
 function rule.spell_out(call)
   local name = string.sub(KEYS[1], #call.tag + 6)
-  call.verb, call.scope, call.request, call.client = ARGV[4], name, '', ''
+  call.scope, call.request, call.client = name, '', ''
   if call.verb == 'acquire' then
-    local record = ARGV[9]
+    local record = ARGV[4]
     call.client, call.request, call.metadata = string.match(record, '^([^\n]*)\n([^\n]*)\n(.*)\n$', 97)
     if call.metadata == '' then call.metadata = nil end
     call.print = string.sub(record, 77, 96)
     call.wants = {{name = name, mode = 'exclusive', limit = 0, permits = 1}}
-    call.secrets = {{ARGV[6], string.sub(record, 45, 76)}}
-    call.ttl, call.delay, call.wait = tonumber(string.sub(record, 1, 12)), 0, tonumber(ARGV[10])
+    call.secrets = {{string.sub(record, 13, 44), string.sub(record, 45, 76)}}
+    call.ttl, call.delay, call.wait = tonumber(string.sub(record, 1, 12)), 0, tonumber(ARGV[7])
   elseif call.verb == 'release' then
-    call.client, call.request = string.match(ARGV[9], '^([^\n]*)\n(.*)$')
+    call.client, call.request = string.match(ARGV[5], '^([^\n]*)\n(.*)$')
     call.request = string.sub(call.request, 1, -41)
-    call.print = string.sub(ARGV[9], -37, -18)
-    call.leases = {{name = name, id = ARGV[6], renewal = ''}}
+    call.print = string.sub(ARGV[5], -37, -18)
+    call.leases = {{name = name, id = ARGV[4], renewal = ''}}
   else
-    call.client = string.sub(ARGV[8], 1, -2)
-    call.leases = {{name = name, id = ARGV[6], renewal = ARGV[7]}}
-    call.ttl = tonumber(ARGV[10])  -- or nil
+    call.client = string.sub(ARGV[6], 1, -2)
+    call.leases = {{name = name, id = ARGV[4], renewal = ARGV[5]}}
+    call.ttl = tonumber(ARGV[8])  -- or nil
   end
 end
 if ARGV[4] then rule.spell_out(ask) end

@@ -18,11 +18,11 @@ local NEVER = 9007199254740991
 local function common(house)
   local function number(from, to) return tonumber(string.sub(house, from, to)) end
   local function flag(at) return string.sub(house, at, at) == '1' or nil end
-  local name_length = #KEYS[1] - ARGV[5] - 5
-  return {tag = string.sub(KEYS[1], 1, ARGV[5]), canonical = string.sub(KEYS[2], 1, -1 - name_length),
-          here = flag(1), exclusive = flag(2), cluster = flag(3), counter = flag(4), patient = flag(5), grace = number(6, 17),
-          memory = number(18, 29), lapse = number(30, 41), ahead = number(42, 53), covered = number(54, 65),
-          queue_max = number(66, 75), me = string.match(house, '^[^\n]*', 76)}
+  local tag_ends = number(2, 4)
+  return {verb = ({a = 'acquire', r = 'release', n = 'renew'})[string.sub(house, 1, 1)], tag = string.sub(KEYS[1], 1, tag_ends),
+          canonical = string.sub(KEYS[2], 1, tag_ends + 4 - #KEYS[1]), here = flag(5), exclusive = flag(6), cluster = flag(7),
+          counter = flag(8), patient = flag(9), grace = number(10, 21), memory = number(22, 33), lapse = number(34, 45),
+          ahead = number(46, 57), covered = number(58, 69), queue_max = number(70, 79), me = string.match(house, '^[^\n]*', 80)}
 end
 local ask = ARGV[4] and common(ARGV[2]) or cjson.decode(ARGV[2])
 local tag, canonical = ask.tag, ask.canonical
