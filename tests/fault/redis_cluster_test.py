@@ -62,6 +62,8 @@ class Cluster:
                 self.meet()
                 replica.say("CLUSTER", "REPLICATE", self.owner().id)
             eventually(lambda: int(self.owner().info()["connected_slaves"]) == replicas, what="replicas")
+            # One that is still reading what there is confirms nothing.
+            eventually(lambda: not any(",offset=0," in self.owner().info()[f"slave{i}"] for i in range(replicas)), what="replicas that confirm")
         except BaseException:
             self.end()
             raise

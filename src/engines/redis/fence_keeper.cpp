@@ -93,9 +93,8 @@ void fence_keeper::begin() {
 void fence_keeper::count_replicas(const reply& nodes) {
   state_.blind = nodes.failed();
   const auto listed = replicas_of_asked(nodes.text);
-  const bool one_is_down = nodes.text.find("fail") != std::string::npos;
   listed_replicas_ = listed;
-  known_replicas_ = one_is_down ? std::max(known_replicas_, listed) : listed;
+  known_replicas_ = name_a_lost_primary(nodes.text) ? std::max(known_replicas_, listed) : listed;
 }
 
 void fence_keeper::on_info(const response& got) {

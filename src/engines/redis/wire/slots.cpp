@@ -84,28 +84,48 @@ std::string_view owner_id(const reply& slots, std::uint16_t slot) noexcept {
   return {};
 }
 
-std::int64_t replicas_of_asked(std::string_view nodes) noexcept {
-  // A line: id, address, flags, id of its primary or "-", ...
-  const auto each = [nodes](auto visit) {
-    for (std::size_t at = 0; at < nodes.size();) {
-      const auto end = std::min(nodes.find('\n', at), nodes.size());
-      auto line = nodes.substr(at, end - at);
-      std::array<std::string_view, 4> fields;
-      for (auto& field : fields) {
-        field = line.substr(0, line.find(' '));
-        line.remove_prefix(std::min(line.size(), field.size() + 1));
-      }
-      visit(fields);
-      at = end + 1;
+namespace {
+
+// A line of CLUSTER NODES: id, address, flags, id of its primary or "-", when it was pinged, when it
+// answered, epoch, state of the link, and its slots.
+constexpr std::size_t id = 0, flags = 2, primary = 3, slots = 8;
+
+template <class Visit>
+void each_node(std::string_view nodes, Visit visit) {
+  for (std::size_t at = 0; at < nodes.size();) {
+    const auto end = std::min(nodes.find('\n', at), nodes.size());
+    auto line = nodes.substr(at, end - at);
+    std::array<std::string_view, 9> fields;
+    for (auto& field : fields) {
+      field = line.substr(0, line.find(' '));
+      line.remove_prefix(std::min(line.size(), field.size() + 1));
     }
-  };
+    visit(fields);
+    at = end + 1;
+  }
+}
+bool has(std::string_view text, std::string_view part) noexcept {
+  return text.find(part) != std::string_view::npos;
+}
+
+}  // namespace
+
+std::int64_t replicas_of_asked(std::string_view nodes) noexcept {
   std::string_view asked;
-  each([&](const auto& f) {
-    if (f[2].find("myself") != std::string_view::npos) asked = f[0];
+  each_node(nodes, [&](const auto& f) {
+    if (has(f[flags], "myself")) asked = f[id];
   });
   std::int64_t count = 0;
-  each([&](const auto& f) { count += !asked.empty() && f[3] == asked ? 1 : 0; });
+  each_node(nodes, [&](const auto& f) { count += !asked.empty() && f[primary] == asked ? 1 : 0; });
   return count;
+}
+
+bool name_a_lost_primary(std::string_view nodes) noexcept {
+  bool found = false;
+  each_node(nodes, [&](const auto& f) {
+    found |= has(f[flags], "master") && has(f[flags], "fail") && !has(f[flags], "fail?") && f[slots].empty();
+  });
+  return found;
 }
 
 std::optional<redirection> parse_redirection(std::string_view error, const address& asked) {

@@ -49,6 +49,10 @@ class slot_map {
 /// down.
 [[nodiscard]] std::int64_t replicas_of_asked(std::string_view nodes) noexcept;
 
+/// `CLUSTER NODES` has a primary that has failed and whose slots have another one: somebody's replica, when
+/// it comes back. One that is only suspected (`fail?`), or that nobody has replaced, is none.
+[[nodiscard]] bool name_a_lost_primary(std::string_view nodes) noexcept;
+
 /// Where `MOVED 3999 127.0.0.1:6381` and `ASK ...` point.
 struct redirection {
   std::uint16_t slot;

@@ -19,6 +19,17 @@ TEST(RedisSlot, CountTheReplicasOfTheNodeThatWasAsked) {
   EXPECT_EQ(replicas_of_asked("myself"), 0);
 }
 
+TEST(RedisSlot, KnowAPrimaryThatWasReplaced) {
+  EXPECT_TRUE(
+      name_a_lost_primary("aa1 127.0.0.1:1@2 myself,master - 0 0 3 connected 0-16383\n"
+                          "bb2 127.0.0.1:2@3 master,fail - 1 1 2 disconnected\n"));
+  EXPECT_FALSE(name_a_lost_primary("bb2 127.0.0.1:2@3 master,fail? - 1 1 2 connected\n"));
+  EXPECT_FALSE(name_a_lost_primary("bb2 127.0.0.1:2@3 master,fail - 1 1 2 disconnected 0-5460\n"));
+  EXPECT_FALSE(name_a_lost_primary("cc3 127.0.0.1:3@4 slave,fail bb2 1 1 3 disconnected\n"));
+  EXPECT_FALSE(name_a_lost_primary("bb2 127.0.0.1:2@3 master - 0 1 2 connected\n"));
+  EXPECT_FALSE(name_a_lost_primary(""));
+}
+
 TEST(RedisSlot, IsTheCrcOfTheKey) {
   EXPECT_EQ(key_slot("123456789"), 0x31C3);
   EXPECT_EQ(key_slot(""), 0);
