@@ -21,13 +21,23 @@ import time
 HOST = "127.0.0.1"
 
 
+claims = []
+
+
 def free_port():
-    """Free a moment ago, and below those that the kernel gives to outgoing connections: one of these may take any of them before a server does."""
+    """Nobody else is given it while this process lives, and below those that the kernel gives to outgoing connections: one of these may take any of them before a server does.
+
+    The claim is a name in the kernel's abstract namespace, the same as that of the tests in C++ (test_ports.hpp).
+    """
     while True:
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            port = random.SystemRandom().randrange(10240, 32000)
+        port = random.SystemRandom().randrange(10240, 32000)
+        claim = socket.socket(socket.AF_UNIX)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            claim.bind(f"\0dislock-test-port-{port}")
             probe.bind((HOST, port))
+            claims.append(claim)
             return port
+        claim.close()
 
 
 def die_with_parent():

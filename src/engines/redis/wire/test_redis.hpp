@@ -5,6 +5,7 @@
 #include "engines/redis/wire/client.hpp"
 #include "engines/redis/wire/command.hpp"
 #include "engines/redis/wire/reply.hpp"
+#include "engines/redis/wire/test_ports.hpp"
 
 #include <arpa/inet.h>
 #include <boost/asio/io_context.hpp>
@@ -24,7 +25,6 @@
 #include <memory>
 #include <optional>
 #include <poll.h>
-#include <random>
 #include <string>
 #include <thread>
 #include <unistd.h>
@@ -52,30 +52,6 @@ class test_folder {
  private:
   std::filesystem::path path_;
 };
-
-/// Free a moment ago, as is the one 10,000 above it (a node of a Cluster wants both). Below those that the
-/// kernel gives to outgoing connections: one of these may take any of them before a server does.
-inline std::uint16_t free_port() {
-  const auto bound = [](std::uint16_t port) {
-    const int s = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_in where{};
-    where.sin_family = AF_INET;
-    where.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    where.sin_port = htons(port);
-    socklen_t size = sizeof where;
-    const bool ok = ::bind(s, reinterpret_cast<sockaddr*>(&where), size) == 0;
-    ::getsockname(s, reinterpret_cast<sockaddr*>(&where), &size);
-    ::close(s);
-    return ok ? ntohs(where.sin_port) : std::uint16_t{0};
-  };
-  std::random_device random;
-  for (int i = 0; i < 1000; ++i) {
-    const auto port = std::uniform_int_distribution<std::uint16_t>(10240, 22000)(random);
-    if (bound(port) != 0 && bound(static_cast<std::uint16_t>(port + 10000)) != 0) return port;
-  }
-  ADD_FAILURE() << "no free port";
-  return 0;
-}
 
 /// Ends only the process that it started.
 class test_process {
