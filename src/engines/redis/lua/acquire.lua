@@ -24,8 +24,8 @@ function rule.repeat_acquire(m)
           redis.call('PUBLISH', tag .. 'to:' .. w.replica, w.id .. ':' .. w.epoch .. ':superseded')
         end
       end
-      redis.call('ZREM', w.attached and key('of', w.replica) or tag .. 'graces', w.id)
-      redis.call('ZADD', key('of', ask.me), w.id, w.id)
+      rule.be_spoken_for_no_more(w)
+      redis.call('SADD', key('of', ask.me), w.id)
       rule.be_heard()
       w.epoch, w.attached, w.replica, w.grace_end = w.epoch + 1, true, ask.me, nil
       rule.keep_waiter(w)
@@ -196,9 +196,9 @@ function rule.acquire()
     l.dirty = true
     if not search then happened('queued', l.name, ask.client) end  -- else its replica says so, if it may stay
   end
-  redis.call('ZADD', key('waits', w.client), w.id, w.id)
+  redis.call('SADD', key('waits', w.client), w.id)
   redis.call('PEXPIRE', key('waits', w.client), life(w.deadline + 3600000000))
-  redis.call('ZADD', key('of', w.replica), w.id, w.id)
+  redis.call('SADD', key('of', w.replica), w.id)
   rule.be_heard()
   if w.session then redis.call('ZADD', key('bound_waiters', w.session), w.id, w.id) end
   if tangled then rule.tangle_others(w) end

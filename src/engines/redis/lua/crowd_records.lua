@@ -27,7 +27,7 @@ function rule.crowd_lock(name, raw)
                  delay = 0, limit = NEVER, holds = 1, told = number(2, 2),
                  memos = request ~= '' and {memo_key(name, client, request)} or nil, sent_to = sent_to ~= '' and sent_to or nil,
                  metadata = metadata ~= '' and metadata or nil}
-  return {mode = 'exclusive', limit = 0, used = 0, count = 1, delay = 0, latest = lease.token, holder = lease,
+  return {mode = 'exclusive', limit = 0, used = 0, count = 1, delay = 0, latest = lease.token, holder = lease, listed_by = lease.stop,
           queue = string.sub(raw, 127, 127) == '1' or nil}
 end
 -- nil: it is not that ordinary.

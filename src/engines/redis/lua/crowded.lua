@@ -76,9 +76,9 @@ if seen then
       local an_hour_more = string.format('%.0f', math.ceil(wait / 1000) + 3600001)
       call('SET', tag .. 'arrivals', id)
       call('ZADD', queue, id, id)
-      call('ZADD', waits, id, id)
+      call('SADD', waits, id)
       call('PEXPIRE', waits, an_hour_more)
-      call('ZADD', tag .. 'of:' .. me, id, id)
+      call('SADD', tag .. 'of:' .. me, id)
       call('HSET', tag .. 'replicas', me, now)
       call('SET', tag .. 'waiter:' .. id, 'Ww' .. now .. deadline .. sub(record, 1, 76) .. '0000000000000000' .. me .. '\n' .. client ..
            '\n' .. name .. '\n' .. request .. '\n' .. metadata .. '\n', 'PX', an_hour_more)
@@ -109,8 +109,8 @@ if seen then
         life = string.format('%.0f', life)
         -- First what a store that is full still does.
         call('ZREM', queue, waiter)
-        call('ZREM', tag .. 'waits:' .. client, waiter)
-        call('ZREM', tag .. 'of:' .. replica, waiter)
+        call('SREM', tag .. 'waits:' .. client, waiter)
+        call('SREM', tag .. 'of:' .. replica, waiter)
         if sent_to ~= '' then call('DEL', tag .. 'sent:' .. held_id) end
         call('SET', KEYS[2], id, 'PX', life)
         call('SETRANGE', tag .. 'fence', '16', token)
@@ -136,8 +136,9 @@ if seen then
         call('SET', tag .. 'waiter:' .. waiter, 'Wg' .. sub(w, 3, 110) .. token .. sub(w, 127), 'PX', memory_ms)
         call('SET', record_at, 'C0' .. now .. now .. token .. sub(w, 35, 110) .. (behind and '1' or '0') .. client .. '\n' .. request ..
              '\n' .. sent_to .. '\n' .. metadata .. '\n', 'PX', an_hour_more)
-        call('ZADD', tag .. 'by_end', stop, name)
-        if behind then call('PEXPIRE', queue, an_hour_more) end
+        if stop < held_until then call('ZADD', tag .. 'by_end', stop, name) end  -- as rule.list
+        -- A queue that moves fast lasts as long already, but for two minutes.
+        if behind and (sub(now, 1, 8) ~= sub(seen, 19, 26) or ttl > sub(seen, 51, 62)) then call('PEXPIRE', queue, an_hour_more) end
         if replica ~= me then call('PUBLISH', tag .. 'to:' .. replica, waiter .. ':0') end
         return 'g' .. now .. (behind and next_look(stop, sent_to, behind) or '0000000000000000') .. stop .. sub(seen, 35, 50) ..
                sub(seen, 19, 34) .. token .. since .. waiter .. (replica == me and '1' or '0') .. sub(w, 47, 110) .. held_client ..

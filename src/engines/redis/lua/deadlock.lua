@@ -11,9 +11,15 @@ function rule.holders_wait(l)
   end
   return false
 end
+-- The newest first.
+function rule.waits_of(client)
+  local ids = redis.call('SMEMBERS', key('waits', client))
+  table.sort(ids, function(a, b) return a > b end)
+  return ids
+end
 -- A client that waits for several locks can block those behind it by what it gets last.
 function rule.tangle_others(w)
-  for _, id in ipairs(redis.call('ZRANGE', key('waits', w.client), 0, -1)) do
+  for _, id in ipairs(rule.waits_of(w.client)) do
     local other = id ~= w.id and rule.waiter_of(id)
     if other then
       for _, want in ipairs(other.wants) do
@@ -39,7 +45,7 @@ function rule.graph_from(newest)
   local i = 1
   while clients[i] do
     local mine, permits = {}, {}
-    for _, id in ipairs(redis.call('ZREVRANGE', key('waits', clients[i]), 0, -1)) do
+    for _, id in ipairs(rule.waits_of(clients[i])) do
       local w = rule.waiter_of(id)
       if w and w.state == 'waiting' then
         for _, want in ipairs(w.wants) do

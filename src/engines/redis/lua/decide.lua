@@ -38,7 +38,7 @@ if counted ~= 0 then redis.call('HINCRBY', tag .. 'counts', 'leases', counted) e
 rule.save_fence()
 if ask.verb == 'sweep' then
   local row, waiting = out[2], redis.call('ZCARD', tag .. 'graces')
-  for replica in pairs(beats) do waiting = waiting + redis.call('ZCARD', key('of', replica)) end
+  for replica in pairs(beats) do waiting = waiting + redis.call('SCARD', key('of', replica)) end
   row[4], row[5] = redis.call('ZCARD', tag .. 'names'), tonumber(redis.call('HGET', tag .. 'counts', 'leases') or 0)
   row[6], row[7] = waiting, redis.call('ZCARD', tag .. 'sessions')
 end

@@ -105,12 +105,13 @@ function rule.next_end(l)
 end
 
 -- All locks that are in use, for lists and for those who end what nobody looks at: by when they came, and by when something
--- of them ends.
+-- of them ends. A crowded lock stays listed by an end that has moved on: whoever looks at it then lists it anew (`listed_by`:
+-- that, or later).
 local soonest = NEVER
 local more = {}  -- by name: as many were served as may be in one step, and there are others
 function rule.list(l, at)
   if at < soonest then soonest = at end
-  redis.call('ZADD', tag .. 'by_end', digits(at), l.name)
+  if not l.listed_by or at < l.listed_by then redis.call('ZADD', tag .. 'by_end', digits(at), l.name) end
   if not l.known then redis.call('ZADD', tag .. 'names', 'NX', digits(rule.arrival()), l.name) end
 end
 -- A plain lock, of which these rules have no record (see plain.lua), is listed, counted and taken off the list a moment later by

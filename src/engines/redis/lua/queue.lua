@@ -27,6 +27,13 @@ function rule.grace_end(w)
   if w.attached then return rule.last_beat(w.replica) + (w.remembered and ask.grace or 0) end
   return w.grace_end
 end
+function rule.be_spoken_for_no_more(w)
+  if w.attached then
+    redis.call('SREM', key('of', w.replica), w.id)
+  else
+    redis.call('ZREM', tag .. 'graces', w.id)
+  end
+end
 function rule.leave_queues(w)
   local left = {}
   for _, want in ipairs(w.wants) do
@@ -36,8 +43,8 @@ function rule.leave_queues(w)
     l.dirty = true
     left[#left + 1] = l
   end
-  redis.call('ZREM', key('waits', w.client), w.id)
-  redis.call('ZREM', w.attached and key('of', w.replica) or tag .. 'graces', w.id)
+  redis.call('SREM', key('waits', w.client), w.id)
+  rule.be_spoken_for_no_more(w)
   if w.session then redis.call('ZREM', key('bound_waiters', w.session), w.id) end
   return left
 end

@@ -10,7 +10,7 @@ function rule.sweep()
     if l.plain and not l.dirty and l.count > 0 then
       rule.list_plain(l)
     else
-      l.dirty = true  -- listed anew, by what it has now
+      l.dirty, l.listed_by = true, nil  -- listed anew, by what it has now
     end
   end
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', tag .. 'graces', '-inf', digits(now), 'LIMIT', 0, SWEEP)) do
@@ -45,10 +45,10 @@ function rule.sweep()
   rule.somebody_is_there()
   for replica, at in pairs(beats) do
     if at + ask.lapse <= now then
-      for _, id in ipairs(redis.call('ZRANGE', key('of', replica), 0, SWEEP - 1)) do
+      for _, id in ipairs(redis.call('SRANDMEMBER', key('of', replica), SWEEP)) do
         local w = rule.waiter_of(id)
         if not w or w.state ~= 'waiting' then
-          redis.call('ZREM', key('of', replica), id)
+          redis.call('SREM', key('of', replica), id)
         elseif rule.grace_end(w) <= now then
           for _, want in ipairs(w.wants) do rule.lock_at(want.name) end
           if w.state == 'waiting' then rule.give_up(w) end

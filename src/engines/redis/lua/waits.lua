@@ -6,7 +6,7 @@ function rule.detach()
   for _, want in ipairs(w.wants) do rule.lock_at(want.name) end
   if w.state ~= 'waiting' or w.epoch ~= ask.epoch or not w.attached then return {'done', 0} end
   w.attached = false
-  redis.call('ZREM', key('of', w.replica), w.id)
+  redis.call('SREM', key('of', w.replica), w.id)
   if not w.remembered then
     rule.drop(w, rule.why_of('request_cancelled'), 'cancelled', 'disconnected')
     return {'done', 1}
