@@ -67,6 +67,7 @@ house_rules script_engine::house() const {
 }
 
 script_engine::~script_engine() {
+  finish_last();
   stopped_ = true;
   if (watch_) watch_->stop();
   if (client_) client_->stop();
@@ -110,6 +111,7 @@ void script_engine::start(engine_listener& listener) {
 }
 
 void script_engine::stop(unique_function<void()> done) {
+  finish_last();
   stopped_ = true;
   loop_.on_wake(nullptr);
   watch_->stop();
@@ -171,12 +173,13 @@ void script_engine::ask_store(std::shared_ptr<const script_words> words, plain_t
                                word == "NOAUTH" || word == "NOPERM";
           return done(refused ? errc::engine_unavailable : errc::outcome_unknown);
         }
+        finish_last();
         if (plain)
           if (const auto answer = read_plain(*got)) {
             watch_->fence().on_answered(got->connection, sent);
             return plain(*answer, sent);
           }
-        const auto said = unfolded(std::move(*got));
+        auto said = unfolded(std::move(*got));
         const auto s = step::read(said, sent);
         if (!s) return done(errc::internal_error);
         if (s->verdict() == "moved") {
@@ -199,15 +202,32 @@ void script_engine::ask_store(std::shared_ptr<const script_words> words, plain_t
         watch_->fence().on_answered(got->connection, sent);
         note_time(s->time());
         answered_by_ = got->connection;
-        // Whose turn it is now comes first: everybody else waits for him. But who asked for a lock is told of
-        // his place before he can be told of its grant.
-        const bool first = s->verdict() == "done";
-        if (first) tell_all(*s);
-        done(*s);
-        if (!first) tell_all(*s);
-        absorb(*s);
-        for (auto& e : s->events()) happened(std::move(e), s->time().now);
+        // Whose turn it is now comes first: everybody else waits for him, and what he asks is on its way
+        // while the rest is done. But who asked for a lock is told of his place before he can be told of its
+        // grant.
+        if (s->verdict() != "done") {
+          done(*s);
+          tell_all(*s);
+          return conclude(*s);
+        }
+        tell_all(*s);
+        last_.emplace(unfinished{std::move(said), *s, got->connection, std::move(done)});
+        if (s->waiters().empty()) return finish_last();
+        loop_.defer([this] { finish_last(); });
       });
+}
+
+void script_engine::finish_last() {
+  if (!last_) return;
+  auto one = std::exchange(last_, std::nullopt);
+  answered_by_ = one->answered_by;
+  one->done(one->read);
+  conclude(one->read);
+}
+
+void script_engine::conclude(const step& s) {
+  absorb(s);
+  for (auto& e : s.events()) happened(std::move(e), s.time().now);
 }
 
 // As far as we know.

@@ -54,7 +54,7 @@ class script_engine final : public engine, private client_listener {
   script_engine(loop& where, const clock& time, redis_engine_options options, key_prefixes prefixes);
   ~script_engine() override;
 
-  [[nodiscard]] bool at_rest() const noexcept { return client_->open() == 0; }
+  [[nodiscard]] bool at_rest() const noexcept { return client_->open() == 0 && !last_; }
   void count_now();
   [[nodiscard]] std::optional<error> connect(boost::asio::io_context& io);
 
@@ -124,6 +124,13 @@ class script_engine final : public engine, private client_listener {
   // A decision, or why there is none.
   using outcome = boost::system::result<step, errc>;
   using then = unique_function<void(const outcome&)>;
+  // An answer of which only those have been told whose turn it is, and the reply that it refers to.
+  struct unfinished {
+    reply said;
+    step read;
+    std::uint64_t answered_by;
+    then done;
+  };
   // The plain case was one; and when its call was sent.
   using plain_then = unique_function<void(const plain_answer&, instant)>;
 
@@ -142,6 +149,8 @@ class script_engine final : public engine, private client_listener {
   void when_safe(instant end, const step& told, unique_function<void(bool)> then) {
     watch_->fence().secure(told.time().theirs(end), answered_by_, std::move(then));
   }
+  void finish_last();
+  void conclude(const step& s);
   void tell_all(const step& s);
   void absorb(const step& s);
   void tell(const told_waiter& t, const step& by);
@@ -247,7 +256,8 @@ class script_engine final : public engine, private client_listener {
           next_index_ = never, next_share_{};
   bool granted_lately_ = false;
   std::uint64_t answered_by_ = 0;  // the connection that brought the answer that is being read
-  time_relation relation_{};       // of the newest answer
+  std::optional<unfinished> last_;
+  time_relation relation_{};                                  // of the newest answer
   std::deque<std::pair<told_event, std::int64_t>> unshared_;  // with the store's time
   std::string last_read_ = "0-0";
   bool sharing_ = false, unread_ = true;

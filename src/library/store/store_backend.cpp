@@ -59,13 +59,15 @@ class carrier {
     for (auto* one = over_; one;) delete std::exchange(one, one->next);
   }
 
-  /// In the strand, or before the thread runs.
-  void hand_over(std::unique_ptr<errand> one, backend& to) {
+  /// To whom they go. Before the thread runs.
+  void serve(backend& to) { to_ = &to; }
+  /// In the strand.
+  void hand_over(std::unique_ptr<errand> one) {
     auto* const it = one.release();
     auto* first = coming_.load(std::memory_order_relaxed);
     do it->next = first;
     while (!coming_.compare_exchange_weak(first, it, std::memory_order_release, std::memory_order_relaxed));
-    if (!first) asio::post(io, [this, &to] { go(to); });
+    if (!first) asio::post(io, [this] { go(); });
   }
   /// It can be delivered. On the engine's thread.
   void over(errand& one) {
@@ -87,17 +89,21 @@ class carrier {
   asio::io_context io;
 
  private:
-  void go(backend& to) {
+  void go() {
+    if (!coming_.load(std::memory_order_relaxed)) return;
     errand* in_order = nullptr;
     for (auto* one = coming_.exchange(nullptr, std::memory_order_acquire); one;) {
       auto* const older = std::exchange(one->next, in_order);
       in_order = std::exchange(one, older);
     }
-    while (in_order) std::exchange(in_order, in_order->next)->go(to);
+    while (in_order) std::exchange(in_order, in_order->next)->go(*to_);
   }
   void deliver() {
     delivery_posted_ = false;
-    while (over_) deliver_one();
+    while (over_) {
+      deliver_one();
+      go();  // what he asks for goes before the next one is told
+    }
   }
   // Each by itself: whoever is told goes on on this thread when the strand is left, and what he waits for may
   // be the next.
@@ -108,6 +114,7 @@ class carrier {
   }
 
   strand& strand_;
+  backend* to_ = nullptr;
   std::atomic<errand*> coming_{nullptr};  // the newest first
   errand* over_ = nullptr;                // the oldest first
   errand* last_over_ = nullptr;
@@ -164,6 +171,7 @@ class store_backend final : public backend {
     engine_ = made->get();
     engine_home_ = make_local_backend(std::make_unique<thread_home>(carry_.io, time_), std::move(*made),
                                       {.has_store = true, .patience = options_.request_timeout});
+    carry_.serve(*engine_home_);
     std::promise<std::optional<error>> answered;
     auto answer = answered.get_future();
     asio::post(carry_.io, [this, &answered] { look(later(now(), options_.connect_timeout), answered); });
@@ -379,7 +387,7 @@ class store_backend final : public backend {
     int lost_ = 0;
   };
 
-  void hand_over(std::unique_ptr<errand> one) { carry_.hand_over(std::move(one), *engine_home_); }
+  void hand_over(std::unique_ptr<errand> one) { carry_.hand_over(std::move(one)); }
   template <class T, class Ask>
   void inside(Ask ask, completion<T> done) {
     hand_over(std::make_unique<question<T, Ask>>(*this, std::move(ask), std::move(done)));

@@ -25,7 +25,8 @@ struct target {
   /// ended, or another one has its place, the call fails with `lost`, and nothing is sent. 0: over any.
   std::uint64_t connection = 0;
   /// Written right now, and not together with all else that is asked in this turn of the loop: somebody waits
-  /// for nothing but this.
+  /// for nothing but this. Its answer is handed on in a turn of its own, so that what he asks next is written
+  /// before the other answers that came with it are looked at.
   bool at_once = false;
 };
 

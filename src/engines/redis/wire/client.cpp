@@ -286,6 +286,14 @@ class redis_client::impl final : private lane_host, private subscriber_user, pri
     boost::asio::post(wiring_.io, [weak = self_] {
       if (!*weak) return;
       (*weak)->delivery_posted_ = false;
+      if (!(*weak)->let_first_) (*weak)->deliver();
+    });
+  }
+  void deliver_a_turn_later() {
+    let_first_ = true;
+    boost::asio::post(wiring_.io, [weak = self_] {
+      if (!*weak) return;
+      (*weak)->let_first_ = false;
       (*weak)->deliver();
     });
   }
@@ -296,8 +304,10 @@ class redis_client::impl final : private lane_host, private subscriber_user, pri
       over_.pop_front();
       auto done = std::move(r.done);
       auto outcome = std::move(*r.outcome);
+      const bool urgent = r.at_once;
       recycle(r);
       done(std::move(outcome));
+      if (urgent && !over_.empty()) return deliver_a_turn_later();
     }
   }
 
@@ -615,7 +625,7 @@ class redis_client::impl final : private lane_host, private subscriber_user, pri
   subscriber messages_;
   unsigned message_failures_ = 0;
   alarm deadline_alarm_, rest_alarm_, message_alarm_;
-  bool stopped_ = false, delivery_posted_ = false;
+  bool stopped_ = false, delivery_posted_ = false, let_first_ = false;
   std::shared_ptr<impl*> self_;  // for what was posted: null after the end
 };
 

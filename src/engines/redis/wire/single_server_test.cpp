@@ -1,6 +1,7 @@
 // The client and one Redis, in good times and in bad ones.
 #include "engines/redis/wire/test_tls.hpp"
 
+#include <boost/asio/post.hpp>
 #include <gmock/gmock.h>
 
 #include <functional>
@@ -9,6 +10,7 @@ namespace dislock::redis {
 namespace {
 
 using testing::AllOf;
+using testing::ElementsAre;
 using testing::Ge;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -46,6 +48,28 @@ TEST(RedisClient, SendsTheFirstCallsWhileTheOthersAreStillBeingMade) {
   // Nobody runs the loop here.
   EXPECT_TRUE(comes_true([&] { return std::atoi(server.say({"GET", "n"}).text.c_str()) >= 8; }));
   EXPECT_TRUE(c.until([&] { return c.client->open() == 0; }));
+}
+
+TEST(RedisClient, LooksAtWhatAnUrgentAnswerLeadsToBeforeTheAnswersBesideIt) {
+  test_redis server;
+  test_client c(server.url());
+  ASSERT_EQ(text_of(c.ask({"PING"})), "PONG");
+  std::vector<std::string> order;
+  const auto call = [&](std::string_view word, bool at_once, std::function<void()> then) {
+    c.client->call({.at_once = at_once}, std::vector<std::string_view>{word, "n"}, c.time.now() + 10s,
+                   [then](response) { then(); });
+  };
+  call("INCR", true, [&] {
+    order.emplace_back("urgent");
+    boost::asio::post(c.io, [&] { order.emplace_back("what it leads to"); });
+  });
+  for (int i = 0; i < 8; ++i) call("INCR", false, [&] { order.emplace_back("other"); });
+  // Nobody runs the loop here, so all answers come together.
+  ASSERT_TRUE(comes_true([&] { return server.say({"GET", "n"}).text == "9"; }));
+  EXPECT_TRUE(c.until([&] { return c.client->open() == 0; }));
+  ASSERT_THAT(order, SizeIs(10));
+  order.resize(3);
+  EXPECT_THAT(order, ElementsAre("urgent", "what it leads to", "other"));
 }
 
 TEST(RedisClient, BringsErrorsOfTheServerAsReplies) {
