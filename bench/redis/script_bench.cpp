@@ -32,7 +32,7 @@ constexpr const char* take_text =
     "if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end return 0";
 constexpr const char* give_text =
     "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
-constexpr std::size_t at_a_time = 32, crowd = 100;
+constexpr std::size_t at_a_time = 32, in_one_call = 8, crowd = 100;
 const std::string incarnation(40, 'a');
 
 using command = std::vector<std::string>;
@@ -106,6 +106,25 @@ class our_calls {
   explicit our_calls(bool remembered) : remembered_(remembered) {}
 
   pair_of_commands pair(const std::string& name, const std::string& client, duration wait) {
+    const auto both = pair_of_words(name, client, wait);
+    return {evalsha(digest_, *both.take), evalsha(digest_, *both.give)};
+  }
+  /// Of as many locks, one call for all of them and one to give them back.
+  pair_of_commands together(const std::vector<std::string>& names, const std::string& client) {
+    std::vector<std::shared_ptr<const redis::script_words>> takes, gives;
+    for (const auto& name : names) {
+      const auto both = pair_of_words(name, client, 0s);
+      takes.push_back(both.take);
+      gives.push_back(both.give);
+    }
+    return {evalsha(digest_, redis::together(takes)), evalsha(digest_, redis::together(gives))};
+  }
+
+ private:
+  struct words {
+    std::shared_ptr<const redis::script_words> take, give;
+  };
+  words pair_of_words(const std::string& name, const std::string& client, duration wait) {
     const auto first = secrets_.make<lock_id>().to_string(), second = secrets_.make<lock_id>().to_string();
     const lock_want want{lock_name(name)};
     acquire_request a;
@@ -120,12 +139,12 @@ class our_calls {
     r.client = a.client;
     if (remembered_) r.request = request_id(second);
     r.leases = {&proof, 1};
-    return {evalsha(digest_,
-                    redis::plain_acquire(terms_, a, id, secrets_.make<renewal_token>(), redis::print_of(a))),
-            evalsha(digest_, redis::plain_release(terms_, r, redis::print_of("release", r.leases, {}), 0))};
+    return {std::make_shared<redis::script_words>(
+                redis::plain_acquire(terms_, a, id, secrets_.make<renewal_token>(), redis::print_of(a))),
+            std::make_shared<redis::script_words>(
+                redis::plain_release(terms_, r, redis::print_of("release", r.leases, {}), 0))};
   }
 
- private:
   const bool remembered_;
   const std::string digest_ = redis::sha1_hex(std::string(redis::table_script));
   const redis::plain_terms terms_{"dislock:", "lock:",
@@ -151,6 +170,17 @@ std::vector<pair_of_commands> our_pairs(std::size_t count, bool remembered) {
   return out;
 }
 
+std::vector<pair_of_commands> our_pairs_together(std::size_t count) {
+  our_calls calls(false);
+  std::vector<pair_of_commands> out;
+  for (std::size_t i = 0; i + in_one_call <= count;) {
+    std::vector<std::string> names;
+    while (names.size() < in_one_call) names.push_back("orders/" + std::to_string(i++));
+    out.push_back(calls.together(names, "billing-7/3"));
+  }
+  return out;
+}
+
 // All of one lock. A pair is giving it back to the first of `crowd` others, and waiting for it again.
 std::vector<pair_of_commands> hand_offs(std::size_t count) {
   our_calls calls(false);
@@ -160,13 +190,18 @@ std::vector<pair_of_commands> hand_offs(std::size_t count) {
   return out;
 }
 
-double pairs_per_second(line& to, const std::vector<pair_of_commands>& pairs, int reply_type) {
+double pairs_per_second(line& to, const std::vector<pair_of_commands>& pairs, int reply_type,
+                        std::size_t calls = at_a_time) {
   const auto from = std::chrono::steady_clock::now();
-  for (std::size_t first = 0; first < pairs.size(); first += at_a_time) {
-    const auto last = std::min(first + at_a_time, pairs.size());
+  for (std::size_t first = 0; first < pairs.size(); first += calls) {
+    const auto last = std::min(first + calls, pairs.size());
     for (const auto which : {&pair_of_commands::take, &pair_of_commands::give}) {
       for (auto i = first; i < last; ++i) to.send(pairs[i].*which);
-      for (auto i = first; i < last; ++i) to.receive(reply_type);
+      for (auto i = first; i < last; ++i)
+        if (to.receive(reply_type).find("\n\n") != std::string::npos) {
+          std::fprintf(stderr, "something that came together was not decided\n");
+          std::exit(1);
+        }
     }
   }
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - from;
@@ -249,9 +284,10 @@ int main(int count, char** words) {
     return 0;
   }
   const auto trivial = trivial_pairs(pairs), ours = our_pairs(pairs, false),
-             remembered = our_pairs(pairs, true), crowded = hand_offs(pairs / 4);
-  std::vector<double> rates[4], to_trivial[2];
-  double used[4] = {};
+             remembered = our_pairs(pairs, true), crowded = hand_offs(pairs / 4),
+             in_one = our_pairs_together(pairs);
+  std::vector<double> rates[5], to_trivial[3];
+  double used[5] = {};
   for (std::size_t i = 0; i < rounds; ++i) {
     const auto anew = [&] {
       to.ask({"FLUSHALL"}, REDIS_REPLY_STATUS);
@@ -261,15 +297,20 @@ int main(int count, char** words) {
       anew();
       return pairs_per_second(to, which, type);
     };
-    for (int k = 0; k < 4; ++k) {
+    const auto several_at_once = [&] {
+      anew();
+      return in_one_call * pairs_per_second(to, in_one, REDIS_REPLY_STRING, at_a_time / in_one_call);
+    };
+    for (int k = 0; k < 5; ++k) {
       const auto before = processor_seconds_of(server);
       rates[k].push_back(k == 0   ? once(trivial, REDIS_REPLY_INTEGER)
                          : k == 1 ? once(ours, REDIS_REPLY_STRING)
                          : k == 2 ? once(remembered, REDIS_REPLY_STRING)
+                         : k == 3 ? several_at_once()
                                   : (anew(), hand_offs_per_second(to, crowded)));
       used[k] += processor_seconds_of(server) - before;
     }
-    for (int k = 0; k < 2; ++k) to_trivial[k].push_back(rates[k + 1].back() / rates[0].back());
+    for (int k = 0; k < 3; ++k) to_trivial[k].push_back(rates[k + 1].back() / rates[0].back());
   }
   std::printf("%zu rounds of %zu pairs, %zu at a time, medians\n", rounds, pairs, at_a_time);
   std::printf("SET NX PX, delete if mine      %8.0f pairs/s\n", median(rates[0]));
@@ -277,10 +318,12 @@ int main(int count, char** words) {
               median(to_trivial[0]));
   std::printf("ours, with request ids         %8.0f pairs/s  %5.2f of that\n", median(rates[2]),
               median(to_trivial[1]));
-  std::printf("ours, to the first of %zu       %8.0f pairs/s\n", crowd, median(rates[3]));
+  std::printf("ours, %zu in one call            %8.0f pairs/s  %5.2f of that\n", in_one_call,
+              median(rates[3]), median(to_trivial[2]));
+  std::printf("ours, to the first of %zu       %8.0f pairs/s\n", crowd, median(rates[4]));
   if (server > 0) {
     const auto all = static_cast<double>(pairs * rounds) / 1e6;
-    std::printf("the server's processor time    %8.1f, %.1f, %.1f and %.1f us a pair\n", used[0] / all,
-                used[1] / all, used[2] / all, used[3] / all * 4);
+    std::printf("the server's processor time    %8.1f, %.1f, %.1f, %.1f and %.1f us a pair\n", used[0] / all,
+                used[1] / all, used[2] / all, used[3] / all, used[4] / all * 4);
   }
 }

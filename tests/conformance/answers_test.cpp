@@ -1,6 +1,8 @@
 // DESIGN 2.1: done, refused or unknown; a request id has one effect and one outcome.
 #include "conformance.hpp"
 
+#include <set>
+
 namespace dislock::testing_engines {
 namespace {
 
@@ -84,6 +86,50 @@ TEST_P(Answers, ARepeatedReleaseGivesTheSameAnswerAndLeavesTheNextOwnerAlone) {
   ASSERT_TRUE(again);
   EXPECT_TRUE(again->ended);
   EXPECT_THAT(holders(), ElementsAre("bob"));
+}
+
+TEST_P(Answers, WhatIsAskedInOneMomentComesToWhatItWouldAlone) {
+  hold("zoe", on("taken"));
+  const std::vector<std::string> locks{"a", "b", "c", "taken", "d",     "b", "e",
+                                       "f", "g", "h", "i",     "taken", "j"};
+  std::vector<pending<acquire_answer>> asked;
+  for (std::size_t i = 0; i < locks.size(); ++i)
+    asked.push_back(ask("r" + std::to_string(i), "c" + std::to_string(i), on(locks[i])));
+  std::vector<lease_proof> given;
+  std::set<fencing_token> tokens;
+  for (std::size_t i = 0; i < locks.size(); ++i) {
+    const auto got = await(asked[i]);
+    if (locks[i] == "taken" || i == 5) {
+      EXPECT_EQ(code(got), errc::lock_not_acquired) << i;
+      continue;
+    }
+    ASSERT_TRUE(is_granted(got)) << i;
+    tokens.insert(lease_of(got).token);
+    given.push_back({lock_name(locks[i]), lease_of(got).id, {}});
+  }
+  EXPECT_THAT(tokens, SizeIs(10));
+  EXPECT_EQ(lease_of(acquire("r1", "c1", on("b"))).id, given[1].id) << "each is remembered as its own call";
+
+  given.push_back(given[1]);  // the second time there is nothing left to give back
+  std::vector<pending<answer<release_answers>>> back;
+  for (const auto& lease : given) {
+    auto [box, done] = promise<answer<release_answers>>();
+    host_->engine().release({{}, {}, {&lease, 1}, false}, std::move(done));
+    back.push_back(std::move(box));
+  }
+  for (std::size_t i = 0; i < given.size(); ++i) {
+    const auto all = await(back[i]);
+    EXPECT_EQ(all ? code(all->at(0)) : code(all), i < 10 ? std::nullopt : std::optional(errc::lock_not_held))
+        << i;
+  }
+}
+
+TEST_P(Answers, ACallDoesNotOvertakeTheOneThatItCancels) {
+  hold("zoe");
+  const auto asked = ask("r1", "alice", waiting(60s));
+  EXPECT_TRUE(cancel("r1", "alice")->done);
+  EXPECT_TRUE(is_queued(await(asked)));
+  EXPECT_THAT(waiters(), IsEmpty());
 }
 
 TEST_P(Answers, CallsOfEarlierOwnersAreRememberedToo) {

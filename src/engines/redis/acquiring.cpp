@@ -56,12 +56,16 @@ std::string script_engine::spell_out(const acquire_request& r) {
 void script_engine::ask_for(std::shared_ptr<const asked> what, int raises, completion<acquire_answer> done) {
   // One of the two answers it.
   auto answer = std::make_shared<completion<acquire_answer>>(std::move(done));
-  ask_store(
+  gathered one{
       what->words,
       [this, what, answer](const plain_answer& got, instant sent) {
         (*answer)(plain_grant(*what, got, sent));
       },
-      [this, what, raises, answer](const outcome& o) { asked_for(o, what, raises, std::move(*answer)); });
+      [this, what, raises, answer](const outcome& o) { asked_for(o, what, raises, std::move(*answer)); }};
+  // Not with others what they cannot be asked together with, or would be asked again for: others wait there.
+  if (what->renewal.empty() || raises > 0 || looks_.contains(what->locks.front()))
+    return ask_alone(std::move(one));
+  gather(plain_kind::acquire, std::move(one));
 }
 
 void script_engine::asked_for(const outcome& o, const std::shared_ptr<const asked>& what, int raises,

@@ -46,16 +46,17 @@ void script_engine::release(const release_request& r, completion<answer<release_
                   [read, done = std::move(done)](const outcome& o) mutable { done(read(o)); });
   }
   auto answered = std::make_shared<completion<answer<release_answers>>>(std::move(done));
-  // Somebody waits for it: what else is asked in this turn can be decided while he is told.
-  const bool at_once = looks_.contains(std::string(r.leases[0].name.view()));
-  ask_store(
+  const std::string lock(r.leases[0].name.view());
+  gathered one{
       std::make_shared<script_words>(plain_release(plain_, r, print, store_time())),
-      [this, lock = std::string(r.leases[0].name.view()), client = std::string(r.client.view()), answered](
-          const plain_answer& got, instant) {
+      [this, lock, client = std::string(r.client.view()), answered](const plain_answer& got, instant) {
         gave_back(lock, client.empty() ? got.client : client, got);
         (*answered)(release_answers{released{true, 0}});
       },
-      [read, answered](const outcome& o) { (*answered)(read(o)); }, at_once);
+      [read, answered](const outcome& o) { (*answered)(read(o)); }};
+  if (!looks_.contains(lock)) return gather(plain_kind::release, std::move(one));
+  // Somebody waits for it: what else is asked in this turn can be decided while he is told.
+  ask_store(std::move(one.words), std::move(one.plain), std::move(one.otherwise), true);
 }
 
 void script_engine::gave_back(const std::string& lock, const std::string& client, const plain_answer& got) {
@@ -140,6 +141,7 @@ void script_engine::cancel(const call_id& call, completion<answer<cancelled>> do
 // so that it cannot come about any more when nothing of it is there after that. Until then it may be on its
 // way.
 void script_engine::settle(lock_name name, lock_id id, completion<answer<cancelled>> done) {
+  ask_gathered();  // the acquire may be among it: what bounds it is known when it is asked
   const auto present = now();
   while (!unsettled_.empty() && unsettled_.front().forget <= present) unsettled_.pop_front();
   auto it = std::ranges::find(unsettled_, id, &doubt::id);

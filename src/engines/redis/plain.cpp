@@ -70,10 +70,16 @@ constexpr std::size_t patient_at = 8;
 void add_keys(script_words& out, const plain_terms& terms, lock_name name) {
   out.key({terms.side_prefix, "lock:", name.view()}).key({terms.canonical_prefix, name.view()});
 }
-void add_memo(script_words& out, const plain_terms& terms, lock_name name, client_id client,
+// Three of each call that may come together with others.
+constexpr std::size_t keys_of_a_call = 3;
+void add_keys(script_words& out, const plain_terms& terms, lock_name name, client_id client,
               request_id request) {
-  if (!request.empty())
+  add_keys(out, terms, name);
+  if (request.empty()) {
+    out.key({terms.side_prefix, "lock:", name.view()});
+  } else {
     out.key({terms.side_prefix, "m:", name.view(), "\n", client.view(), "\n", request.view()});
+  }
 }
 void add_last_key(script_words& out, const plain_terms& terms) {
   if (!terms.nothing.empty()) out.key({terms.nothing});
@@ -153,9 +159,8 @@ script_words plain_acquire(const plain_terms& terms, const acquire_request& r, l
                            renewal_token renewal, std::uint64_t print) {
   const auto name = r.wants[0].name;
   script_words out;
-  add_keys(out, terms, name);
+  add_keys(out, terms, name, r.client, r.request);
   out.key({terms.side_prefix, "fence"});
-  add_memo(out, terms, name, r.client, r.request);
   add_last_key(out, terms);
   const auto life = in_ms(r.ttl) + 1;  // the store counts it from its own millisecond
   out.word({"a", terms.house_rules});
@@ -170,8 +175,7 @@ script_words plain_release(const plain_terms& terms, const release_request& r, s
                            std::int64_t at) {
   const auto& lease = r.leases[0];
   script_words out;
-  add_keys(out, terms, lease.name);
-  add_memo(out, terms, lease.name, r.client, r.request);
+  add_keys(out, terms, lease.name, r.client, r.request);
   add_last_key(out, terms);
   out.word({"r", terms.house_rules}).word({secret_text(lease.id)});
   const auto call_length = r.client.view().size() + 1 + r.request.view().size();
@@ -199,10 +203,39 @@ script_words plain_renew(const plain_terms& terms, const renew_request& r) {
   return out;
 }
 
+script_words together(std::span<const std::shared_ptr<const script_words>> calls) {
+  script_words out;
+  for (const auto& c : calls) {
+    const auto all = c->all();
+    for (std::size_t i = 0; i < keys_of_a_call; ++i) out.key({all.keys[i]});
+  }
+  const auto first = calls.front()->all();
+  for (auto i = keys_of_a_call; i < first.keys.size(); ++i) out.key({first.keys[i]});
+  out.word({first.arguments.front()});
+  for (const auto& c : calls) {
+    const auto all = c->all();
+    for (std::size_t i = 1; i < all.arguments.size(); ++i) out.word({all.arguments[i]});
+  }
+  return out;
+}
+
+std::vector<std::optional<plain_answer>> read_together(const reply& got, std::size_t calls) {
+  std::vector<std::optional<plain_answer>> out;
+  out.reserve(calls);
+  std::string_view left = got.text;
+  while (out.size() < calls) {
+    const auto end = std::min(left.find('\n'), left.size());
+    out.push_back(read_plain(left.substr(0, end)));
+    left.remove_prefix(std::min(end + 1, left.size()));
+  }
+  return out;
+}
+
 std::optional<plain_answer> read_plain(const reply& got) {
-  if (got.is != reply::kind::bulk || got.text.size() < 32 || got.text[0] < '0' || got.text[0] > '9')
-    return std::nullopt;
-  const std::string_view text = got.text;
+  return got.is == reply::kind::bulk ? read_plain(std::string_view(got.text)) : std::nullopt;
+}
+std::optional<plain_answer> read_plain(std::string_view text) {
+  if (text.size() < 32 || text[0] < '0' || text[0] > '9') return std::nullopt;
   const auto number = [&](std::size_t from, std::size_t count) {
     std::int64_t n = 0;
     std::from_chars(text.data() + from, text.data() + from + count, n);

@@ -7,9 +7,12 @@
 
 #include <boost/container/small_vector.hpp>
 
+#include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace dislock::redis {
 
@@ -70,5 +73,13 @@ struct plain_answer {
   std::string client;  ///< of a release that named none
 };
 [[nodiscard]] std::optional<plain_answer> read_plain(const reply& got);
+[[nodiscard]] std::optional<plain_answer> read_plain(std::string_view text);
+
+/// Several acquires, or several releases, as one call of the script; each as it would be asked alone. Of two
+/// that are about one lock the second is left undecided. REQUIRES: at least two, all of one kind and one
+/// engine.
+[[nodiscard]] script_words together(std::span<const std::shared_ptr<const script_words>> calls);
+/// What became of each; nothing: it was not decided, and is to be asked alone.
+[[nodiscard]] std::vector<std::optional<plain_answer>> read_together(const reply& got, std::size_t calls);
 
 }  // namespace dislock::redis

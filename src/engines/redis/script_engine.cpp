@@ -69,6 +69,7 @@ house_rules script_engine::house() const {
 script_engine::~script_engine() {
   finish_last();
   stopped_ = true;
+  end_gathered();
   if (watch_) watch_->stop();
   if (client_) client_->stop();
 }
@@ -113,6 +114,7 @@ void script_engine::start(engine_listener& listener) {
 void script_engine::stop(unique_function<void()> done) {
   finish_last();
   stopped_ = true;
+  end_gathered();
   loop_.on_wake(nullptr);
   watch_->stop();
   client_->stop();
@@ -143,36 +145,41 @@ std::shared_ptr<script_words> script_engine::words_of(std::string_view question)
   return words;
 }
 
-// `plain`, if it was decided as the plain case, or else `done`.
-void script_engine::ask_store(std::shared_ptr<const script_words> words, plain_then plain, then done,
-                              bool at_once, detours so_far) {
-  if (stopped_) return done(errc::draining);
+void script_engine::run_script(const script_words& words, bool at_once, completion<response> done) {
+  ask_gathered();  // nothing overtakes what was asked before
   if (const auto latest = watch_->latest_store_time()) shown_at_most_ = std::max(shown_at_most_, *latest);
   const auto latest = watch_->latest();
-  auto all = words->all();
+  auto all = words.all();
   all.arguments.insert(all.arguments.begin() + 1, latest);
   script_call call;
   call.keys = all.keys;
   call.arguments = all.arguments;
   call.stamped = true;
-  const target to{.key = all.keys[0], .at_once = at_once};
-  const auto deadline = later(network_time_.now(), options_.call_timeout);
-  client_->run(
-      to, call, deadline,
+  client_->run({.key = all.keys[0], .at_once = at_once}, call,
+               later(network_time_.now(), options_.call_timeout), std::move(done));
+}
+
+std::optional<errc> script_engine::why_not(const response& got) {
+  if (!got) return got.error().what == effect::unknown ? errc::outcome_unknown : errc::engine_unavailable;
+  if (!got->failed()) return std::nullopt;
+  log::warn("redis", "a decision failed", {{"reason", got->text}});
+  // Of these it is known that nothing was done; a script may fail in its middle.
+  const auto word = got->error_word();
+  const bool refused =
+      word == "OOM" || word == "MISCONF" || word == "NOREPLICAS" || word == "NOAUTH" || word == "NOPERM";
+  return refused ? errc::engine_unavailable : errc::outcome_unknown;
+}
+
+// `plain`, if it was decided as the plain case, or else `done`.
+void script_engine::ask_store(std::shared_ptr<const script_words> words, plain_then plain, then done,
+                              bool at_once, detours so_far) {
+  if (stopped_) return done(errc::draining);
+  const auto& asked = *words;
+  run_script(
+      asked, at_once,
       [this, sent = now(), so_far, words = std::move(words), plain = std::move(plain),
        done = std::move(done)](response got) mutable {
-        if (!got) {
-          const bool may_stand = got.error().what == effect::unknown;
-          return done(may_stand ? errc::outcome_unknown : errc::engine_unavailable);
-        }
-        if (got->failed()) {
-          log::warn("redis", "a decision failed", {{"reason", got->text}});
-          // Of these it is known that nothing was done; a script may fail in its middle.
-          const auto word = got->error_word();
-          const bool refused = word == "OOM" || word == "MISCONF" || word == "NOREPLICAS" ||
-                               word == "NOAUTH" || word == "NOPERM";
-          return done(refused ? errc::engine_unavailable : errc::outcome_unknown);
-        }
+        if (const auto why = why_not(got)) return done(*why);
         finish_last();
         if (plain)
           if (const auto answer = read_plain(*got)) {

@@ -54,7 +54,7 @@ class script_engine final : public engine, private client_listener {
   script_engine(loop& where, const clock& time, redis_engine_options options, key_prefixes prefixes);
   ~script_engine() override;
 
-  [[nodiscard]] bool at_rest() const noexcept { return client_->open() == 0 && !last_; }
+  [[nodiscard]] bool at_rest() const noexcept { return client_->open() == 0 && !last_ && gathered_.empty(); }
   void count_now();
   [[nodiscard]] std::optional<error> connect(boost::asio::io_context& io);
 
@@ -134,9 +134,23 @@ class script_engine final : public engine, private client_listener {
   // The plain case was one; and when its call was sent.
   using plain_then = unique_function<void(const plain_answer&, instant)>;
 
+  // A plain call, which may be asked together with others of its kind.
+  struct gathered {
+    std::shared_ptr<const script_words> words;
+    plain_then plain;
+    then otherwise;
+  };
+  enum class plain_kind : std::uint8_t { acquire, release };
+
   [[nodiscard]] house_rules house() const;
   [[nodiscard]] ask question(std::string_view verb) const { return ask(common_, verb); }
   void decide(std::string&& text, then done);
+  void run_script(const script_words& words, bool at_once, completion<response> done);
+  [[nodiscard]] static std::optional<errc> why_not(const response& got);
+  void gather(plain_kind kind, gathered&& one);
+  void ask_gathered();
+  void ask_alone(gathered&& one);
+  void end_gathered();
   void ask_store(std::shared_ptr<const script_words> words, plain_then plain, then done, bool at_once = false,
                  detours so_far = {});
   [[nodiscard]] std::shared_ptr<script_words> words_of(std::string_view question) const;
@@ -257,6 +271,9 @@ class script_engine final : public engine, private client_listener {
   bool granted_lately_ = false;
   std::uint64_t answered_by_ = 0;  // the connection that brought the answer that is being read
   std::optional<unfinished> last_;
+  std::vector<gathered> gathered_;
+  plain_kind gathering_{};
+  bool gathering_ends_ = false;
   time_relation relation_{};                                  // of the newest answer
   std::deque<std::pair<told_event, std::int64_t>> unshared_;  // with the store's time
   std::string last_read_ = "0-0";
