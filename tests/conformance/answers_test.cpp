@@ -132,6 +132,17 @@ TEST_P(Answers, ACallDoesNotOvertakeTheOneThatItCancels) {
   EXPECT_THAT(waiters(), IsEmpty());
 }
 
+TEST_P(Answers, ATryComesAfterTheReleasesThatWereAskedBeforeIt) {
+  const std::vector<std::string> locks{"a", "b", "c", "d"};
+  std::vector<lease_proof> given;
+  for (const auto& lock : locks)  // of which Redis' short way can give back but some
+    given.push_back({lock_name(lock), hold("alice", on(lock, {.ttl = lock < "c" ? 31s : 10s})).id, {}});
+  for (const auto& lease : given) host_->engine().release({{}, {}, {&lease, 1}, false}, [](const auto&) {});
+  std::vector<pending<acquire_answer>> asked;
+  for (const auto& lock : locks) asked.push_back(ask("", "bob", on(lock)));
+  for (std::size_t i = 0; i < locks.size(); ++i) EXPECT_TRUE(is_granted(await(asked[i]))) << locks[i];
+}
+
 TEST_P(Answers, CallsOfEarlierOwnersAreRememberedToo) {
   for (const std::string who : {"zoe", "alice", "bob"}) {
     const auto lease = hold(who, {}, who + " takes it");

@@ -57,14 +57,14 @@ void script_engine::ask_for(std::shared_ptr<const asked> what, int raises, compl
   // One of the two answers it.
   auto answer = std::make_shared<completion<acquire_answer>>(std::move(done));
   gathered one{
-      what->words,
+      what->locks.front(), what->id, what->words,
       [this, what, answer](const plain_answer& got, instant sent) {
         (*answer)(plain_grant(*what, got, sent));
       },
       [this, what, raises, answer](const outcome& o) { asked_for(o, what, raises, std::move(*answer)); }};
-  // Not with others what they cannot be asked together with, or would be asked again for: others wait there.
-  if (what->renewal.empty() || raises > 0 || looks_.contains(what->locks.front()))
-    return ask_alone(std::move(one));
+  if (raises > 0) return ask_alone(std::move(one));
+  // Where others wait for the lock, it is not plain.
+  if (what->renewal.empty() || looks_.contains(one.lock)) return ask_next(std::move(one), false);
   gather(plain_kind::acquire, std::move(one));
 }
 
@@ -107,6 +107,7 @@ granted script_engine::plain_grant(const asked& what, const plain_answer& got, i
   g.token = got.token;
   g.end = later(sent, what.ttl);
   const auto& lock = what.locks.front();
+  note_plain(g.id);
   unlisted_.insert(lock);
   next_index_ = std::min(next_index_, later(now(), indexing));
   in_use(g.end);

@@ -48,15 +48,18 @@ void script_engine::release(const release_request& r, completion<answer<release_
   auto answered = std::make_shared<completion<answer<release_answers>>>(std::move(done));
   const std::string lock(r.leases[0].name.view());
   gathered one{
+      lock,
+      {},
       std::make_shared<script_words>(plain_release(plain_, r, print, store_time())),
       [this, lock, client = std::string(r.client.view()), answered](const plain_answer& got, instant) {
         gave_back(lock, client.empty() ? got.client : client, got);
         (*answered)(release_answers{released{true, 0}});
       },
       [read, answered](const outcome& o) { (*answered)(read(o)); }};
-  if (!looks_.contains(lock)) return gather(plain_kind::release, std::move(one));
-  // Somebody waits for it: what else is asked in this turn can be decided while he is told.
-  ask_store(std::move(one.words), std::move(one.plain), std::move(one.otherwise), true);
+  // Where somebody waits for it, what else is asked in this turn can be decided while he is told.
+  const bool awaited = looks_.contains(lock);
+  if (take_plain(r.leases[0].id) && !awaited) return gather(plain_kind::release, std::move(one));
+  ask_next(std::move(one), awaited);
 }
 
 void script_engine::gave_back(const std::string& lock, const std::string& client, const plain_answer& got) {
@@ -143,6 +146,7 @@ void script_engine::cancel(const call_id& call, completion<answer<cancelled>> do
 void script_engine::settle(lock_name name, lock_id id, completion<answer<cancelled>> done) {
   ask_gathered();  // the acquire may be among it: what bounds it is known when it is asked
   const auto present = now();
+  settled_.emplace_back(id, later(present, 2 * options_.call_timeout));
   while (!unsettled_.empty() && unsettled_.front().forget <= present) unsettled_.pop_front();
   auto it = std::ranges::find(unsettled_, id, &doubt::id);
   if (it == unsettled_.end()) {

@@ -146,7 +146,7 @@ std::shared_ptr<script_words> script_engine::words_of(std::string_view question)
 }
 
 void script_engine::run_script(const script_words& words, bool at_once, completion<response> done) {
-  ask_gathered();  // nothing overtakes what was asked before
+  ask_gathered();  // what was asked before goes before
   if (const auto latest = watch_->latest_store_time()) shown_at_most_ = std::max(shown_at_most_, *latest);
   const auto latest = watch_->latest();
   auto all = words.all();
@@ -219,7 +219,7 @@ void script_engine::ask_store(std::shared_ptr<const script_words> words, plain_t
         }
         tell_all(*s);
         last_.emplace(unfinished{std::move(said), *s, got->connection, std::move(done)});
-        if (s->waiters().empty()) return finish_last();
+        if (stopped_ || s->waiters().empty()) return finish_last();
         loop_.defer([this] { finish_last(); });
       });
 }

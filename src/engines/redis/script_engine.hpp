@@ -136,6 +136,8 @@ class script_engine final : public engine, private client_listener {
 
   // A plain call, which may be asked together with others of its kind.
   struct gathered {
+    std::string lock;
+    lock_id id;  // of an acquire: which it is to have
     std::shared_ptr<const script_words> words;
     plain_then plain;
     then otherwise;
@@ -149,8 +151,13 @@ class script_engine final : public engine, private client_listener {
   [[nodiscard]] static std::optional<errc> why_not(const response& got);
   void gather(plain_kind kind, gathered&& one);
   void ask_gathered();
-  void ask_alone(gathered&& one);
+  void ask_alone(gathered&& one, bool at_once = false);
+  void ask_next(gathered&& one, bool at_once);
+  [[nodiscard]] bool waits_behind(gathered& one);
+  void ask_behind(const std::vector<gathered>& before);
   void end_gathered();
+  void note_plain(const lock_id& id);
+  [[nodiscard]] bool take_plain(const lock_id& id);
   void ask_store(std::shared_ptr<const script_words> words, plain_then plain, then done, bool at_once = false,
                  detours so_far = {});
   [[nodiscard]] std::shared_ptr<script_words> words_of(std::string_view question) const;
@@ -274,7 +281,12 @@ class script_engine final : public engine, private client_listener {
   std::vector<gathered> gathered_;
   plain_kind gathering_{};
   bool gathering_ends_ = false;
-  time_relation relation_{};                                  // of the newest answer
+  // By the locks of what is being asked together: who wants one of them after that.
+  boost::unordered_flat_map<std::string, std::vector<gathered>> behind_;
+  boost::unordered_flat_set<std::uint64_t> plain_leases_, older_plain_leases_;  // by half of the id
+  instant plain_leases_turn_{};
+  std::deque<std::pair<lock_id, instant>> settled_;  // or being settled; until nothing asks for them any more
+  time_relation relation_{};                         // of the newest answer
   std::deque<std::pair<told_event, std::int64_t>> unshared_;  // with the store's time
   std::string last_read_ = "0-0";
   bool sharing_ = false, unread_ = true;

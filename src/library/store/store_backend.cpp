@@ -33,6 +33,9 @@ constexpr duration longest_sleep = std::chrono::seconds(1);
 constexpr duration rest = milliseconds(20);
 // How often something is looked up whose answer was lost on the way.
 constexpr int most_look_ups = 3;
+// Who asks what is answered without the store is told at once, and may ask again: the store has its turns,
+// too.
+constexpr int most_in_a_turn = 64;
 
 /// Something to be done on the engine's thread, and then to be told in the strand.
 class errand {
@@ -74,8 +77,7 @@ class carrier {
     one.next = nullptr;
     (last_over_ ? last_over_->next : over_) = &one;
     last_over_ = &one;
-    if (std::exchange(delivery_posted_, true)) return;
-    asio::post(io, [this] { deliver(); });
+    deliver_soon();
   }
   /// Does one thing that is due on this thread, or waits for one. For those who were told something here, and
   /// wait for something else before they come back.
@@ -100,10 +102,15 @@ class carrier {
   }
   void deliver() {
     delivery_posted_ = false;
-    while (over_) {
+    for (int left = most_in_a_turn; over_ && left > 0; --left) {
       deliver_one();
       go();  // what he asks for goes before the next one is told
     }
+    if (over_) deliver_soon();
+  }
+  void deliver_soon() {
+    if (std::exchange(delivery_posted_, true)) return;
+    asio::post(io, [this] { deliver(); });
   }
   // Each by itself: whoever is told goes on on this thread when the strand is left, and what he waits for may
   // be the next.

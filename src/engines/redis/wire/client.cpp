@@ -307,7 +307,7 @@ class redis_client::impl final : private lane_host, private subscriber_user, pri
       const bool urgent = r.at_once;
       recycle(r);
       done(std::move(outcome));
-      if (urgent && !over_.empty()) return deliver_a_turn_later();
+      if (urgent && !stopped_ && !over_.empty()) return deliver_a_turn_later();
     }
   }
 

@@ -72,6 +72,18 @@ TEST(RedisClient, LooksAtWhatAnUrgentAnswerLeadsToBeforeTheAnswersBesideIt) {
   EXPECT_THAT(order, ElementsAre("urgent", "what it leads to", "other"));
 }
 
+TEST(RedisClient, EndsAllCallsThatAreUrgentWhenItStops) {
+  test_redis server;
+  test_client c(server.url());
+  ASSERT_EQ(text_of(c.ask({"PING"})), "PONG");
+  int ended = 0;
+  for (int i = 0; i < 3; ++i)
+    c.client->call({.at_once = true}, std::vector<std::string_view>{"PING"}, c.time.now() + 10s,
+                   [&](response got) { ended += !got; });
+  c.client->stop();
+  EXPECT_EQ(ended, 3);
+}
+
 TEST(RedisClient, BringsErrorsOfTheServerAsReplies) {
   test_redis server;
   test_client c(server.url());
